@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Fills memory with a pattern, then writes and reads back an NVMe with checks,
+ * then verifies the memory. Settings: seed; fill and io in MiB, the latter
+ * counting both directions; buffers in MiB: the I/O goes round a pool, so that
+ * the host has time to take a buffer before it is used again; hold=1 waits in
+ * the end until the host ends the machine.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/fs.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+#define DISK "/dev/nvme0n1"
+#define CHUNK (128ul << 10)
+#define CHUNK_PAGES (CHUNK / PAGE)
+
+struct disk {
+	int fd;
+	uint64_t chunks;	/* that fit on it */
+	uint64_t seed;
+	char *pool;
+	size_t buffers, next;	/* of CHUNK bytes each */
+	uint64_t bytes, mismatches;
+};
+
+static int open_disk(void)
+{
+	int fd = -1;
+
+	for (int i = 0; i < 300 && fd < 0; i++) {
+		fd = open(DISK, O_RDWR | O_DIRECT | O_CLOEXEC);
+		if (fd < 0)
+			usleep(100000);
+	}
+	if (fd < 0)
+		die("open_nvme");
+	return fd;
+}
+
+static char *next_buffer(struct disk *disk)
+{
+	disk->next = (disk->next + 1) % disk->buffers;
+	return disk->pool + disk->next * CHUNK;
+}
+
+static void write_chunk(struct disk *disk, uint64_t n)
+{
+	char *buffer = next_buffer(disk);
+
+	pattern_fill(buffer, CHUNK_PAGES, disk->seed, n * CHUNK_PAGES);
+	if (pwrite(disk->fd, buffer, CHUNK, n % disk->chunks * CHUNK) != (ssize_t)CHUNK)
+		die("write");
+	disk->bytes += CHUNK;
+}
+
+/* The first word of each page is spoilt before: an old content is no success. */
+static void read_chunk(struct disk *disk, uint64_t n)
+{
+	char *buffer = next_buffer(disk);
+
+	for (size_t page = 0; page < CHUNK_PAGES; page++)
+		memset(buffer + page * PAGE, 0x5a, sizeof(uint64_t));
+	if (pread(disk->fd, buffer, CHUNK, n % disk->chunks * CHUNK) != (ssize_t)CHUNK)
+		die("read");
+	disk->mismatches += pattern_mismatches(buffer, CHUNK_PAGES, disk->seed,
+					       n * CHUNK_PAGES);
+	disk->bytes += CHUNK;
+}
+
+/* Writes a stretch of 16 chunks, then reads it back, until io MiB have moved. */
+static void exercise(struct disk *disk, uint64_t io)
+{
+	uint64_t n = 0, end;
+	uint64_t shown = 0;
+
+	while (disk->bytes < io) {
+		end = n + 16;
+		for (uint64_t i = n; i < end; i++)
+			write_chunk(disk, i);
+		for (uint64_t i = n; i < end; i++)
+			read_chunk(disk, i);
+		n = end;
+		if (disk->bytes / (32 * MIB) != shown) {
+			shown = disk->bytes / (32 * MIB);
+			report("dma_bytes=%lu disk_mismatches=%lu", disk->bytes,
+			       disk->mismatches);
+		}
+	}
+}
+
+void work_disk(void)
+{
+	struct disk disk = { .seed = setting("seed", 1), .fd = open_disk() };
+	size_t pages = setting("fill", 64) * MIB / PAGE;
+	void *memory = new_memory(pages * PAGE);
+	uint64_t size;
+
+	if (ioctl(disk.fd, BLKGETSIZE64, &size) || size < 16 * CHUNK)
+		die("disk_size");
+	disk.chunks = size / CHUNK;
+	disk.buffers = setting("buffers", 32) * MIB / CHUNK;
+	disk.pool = new_memory(disk.buffers * CHUNK);
+
+	report("phase=fill");
+	pattern_fill(memory, pages, disk.seed, 1ull << 32);
+	report("phase=io");
+	exercise(&disk, setting("io", 64) * MIB);
+	report("phase=verify dma_bytes=%lu disk_mismatches=%lu", disk.bytes,
+	       disk.mismatches);
+	report("phase=verified memory_pages=%lu memory_mismatches=%lu", pages,
+	       pattern_mismatches(memory, pages, disk.seed, 1ull << 32));
+	while (setting("hold", 0))
+		pause();
+}

@@ -1,0 +1,201 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Functions for scenarios: sourced in the host (L1) by its busybox shell.
+#
+# A virtual machine N (a number) has a cgroup /sys/fs/cgroup/vmN, its kernel's
+# console in /out/vmN.console, what its program reports in /out/vmN.work as
+# key=value words, and what QEMU says in /out/vmN.qemu. All of /out comes home.
+
+EDU=1234:11e8
+NVME=1b36:0010
+E1000E=8086:10d3
+CGROUPS=/sys/fs/cgroup
+STALLED=75		# exit status: boot time-out, the harness tries once more
+
+tests=0
+failures=0
+
+# --- results -----------------------------------------------------------------
+
+# note TEXT...: a diagnostic line.
+note() { echo "# $*"; }
+
+# result ok|"not ok" DESCRIPTION: one KTAP result line.
+result() {
+	[ $tests -gt 0 ] || echo "KTAP version 1"
+	tests=$((tests + 1))
+	echo "$1 $tests $2"
+}
+
+pass() { result ok "$*"; }
+fail() { failures=$((failures + 1)); result "not ok" "$*"; }
+skip() { result ok "$1 # SKIP $2"; }
+
+# check DESCRIPTION COMMAND...: passes when the command does.
+check() {
+	description=$1
+	shift
+	if "$@"; then pass "$description"; else fail "$description"; fi
+}
+
+# check_value DESCRIPTION VALUE OPERATOR EXPECTED: compares numbers as test does
+# and shows the value. A missing value fails.
+check_value() {
+	if [ -n "$2" ] && [ "$2" "$3" "$4" ]; then
+		pass "$1 ($2)"
+	else
+		fail "$1 (${2:-no value}, expected $3 $4)"
+	fi
+}
+
+# finish: prints the plan; the last command of a scenario.
+finish() {
+	echo "1..$tests"
+	[ "$failures" -eq 0 ]
+	exit
+}
+
+# give_up REASON: no result can be had, for a reason that no test is about.
+give_up() {
+	echo "1..0 # SKIP $*"
+	exit 4
+}
+
+# stalled WHAT: a boot time-out.
+stalled() {
+	note "stalled: $*"
+	exit $STALLED
+}
+
+# --- the host ----------------------------------------------------------------
+
+# devices_of VENDOR:DEVICE: their addresses, in slot order.
+devices_of() {
+	for device in /sys/bus/pci/devices/*; do
+		read -r vendor < "$device/vendor"
+		read -r id < "$device/device"
+		[ "${vendor#0x}:${id#0x}" != "$1" ] || echo "${device##*/}"
+	done
+}
+
+# nth N WORD...: the Nth word.
+nth() { shift "$1"; echo "$1"; }
+
+# vfio_bind ADDRESS...: gives devices to vfio-pci.
+vfio_bind() {
+	for address; do
+		device=/sys/bus/pci/devices/$address
+		echo vfio-pci > "$device/driver_override"
+		[ ! -e "$device/driver" ] || echo "$address" > "$device/driver/unbind"
+		echo "$address" > /sys/bus/pci/drivers_probe
+	done
+}
+
+# swap_on SIZE: swap on compressed memory.
+swap_on() {
+	echo "$1" > /sys/block/zram0/disksize
+	mkswap /dev/zram0 >/dev/null
+	swapon /dev/zram0
+}
+
+# meminfo KEY, vmstat KEY: a number of the host, in MiB or as it stands.
+meminfo() { awk -v key="$1:" '$1 == key {print int($2 / 1024)}' /proc/meminfo; }
+vmstat() { awk -v key="$1" '$1 == key {print $2}' /proc/vmstat; }
+
+# kernel_faults: DMA faults that the IOMMU driver of the host has printed.
+kernel_faults() { dmesg | grep -c 'DMAR: \[DMA'; }
+
+# unpinned_parameter NAME [VALUE]: a test-only parameter of the VFIO core.
+# Return: false when this kernel has no such parameter.
+unpinned_parameter() {
+	parameter=/sys/module/vfio_iommu_type1/parameters/$1
+	[ -e "$parameter" ] || parameter=/sys/module/vfio_iommu_type1_unpinned/parameters/$1
+	[ -e "$parameter" ] || return 1
+	[ $# -eq 1 ] || echo "$2" > "$parameter"
+}
+
+# --- virtual machines --------------------------------------------------------
+
+# vm_start N MIB ARGUMENTS [QEMU OPTION...]: starts a guest; ARGUMENTS go to its
+# kernel's command line, from where its first process takes its work.
+vm_start() {
+	vm=$1 mib=$2 arguments=$3
+	shift 3
+	mkdir -p "$CGROUPS/vm$vm"
+	echo +memory > $CGROUPS/cgroup.subtree_control
+	sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$CGROUPS/vm$vm" \
+		/bin/qemu -machine q35,accel=kvm -cpu host -smp 1 -m "$mib" \
+		-nodefaults -display none -nic none -no-reboot \
+		-L /firmware -bios bios-256k.bin \
+		-kernel /boot/bzImage -initrd /boot/guest.cpio \
+		-append "console=ttyS0 loglevel=5 oops=panic panic=-1 $arguments" \
+		-serial "file:/out/vm$vm.console" -serial "file:/out/vm$vm.work" \
+		"$@" </dev/null >"/out/vm$vm.qemu" 2>&1 &
+	echo $! > "/run/vm$vm.pid"
+}
+
+vm_pid() { cat "/run/vm$1.pid"; }
+
+# vm_alive N: whether its QEMU runs.
+vm_alive() { kill -0 "$(vm_pid "$1")" 2>/dev/null; }
+
+# vm_value N KEY: the last value that the guest reported; nothing if none.
+vm_value() {
+	tr -d '\r' < "/out/vm$1.work" 2>/dev/null | tr ' ' '\n' |
+		sed -n "s/^$2=//p" | tail -n 1
+}
+
+# vm_reached N PHASE: whether the guest has reported it.
+vm_reached() { grep -q "^phase=$2\b" "/out/vm$1.work" 2>/dev/null; }
+
+# vm_wait N PHASE SECONDS: waits until the guest reports the phase.
+# Return: false on time-out or when its QEMU has ended before.
+vm_wait() {
+	limit=$(($(seconds) + $3))
+	until vm_reached "$1" "$2"; do
+		if ! vm_alive "$1"; then
+			sleep 0.2
+			vm_reached "$1" "$2"
+			return
+		fi
+		[ "$(seconds)" -lt $limit ] || return 1
+		sleep 0.2
+	done
+}
+
+# vm_boot N SECONDS: waits for a guest to come up, else the scenario is stalled
+# while its QEMU lives, and false when it does not.
+vm_boot() {
+	vm_wait "$1" up "$2" && return
+	! vm_alive "$1" || stalled "guest $1 did not come up in $2 s"
+	return 1
+}
+
+# vm_stop N: ends it and waits for that.
+vm_stop() {
+	kill "$(vm_pid "$1")" 2>/dev/null
+	wait "$(vm_pid "$1")" 2>/dev/null
+}
+
+# vm_rss N: resident memory of its QEMU in MiB, 0 when it has ended.
+vm_rss() {
+	awk '/^VmRSS:/ {mib = int($2 / 1024)} END {print mib + 0}' \
+		"/proc/$(vm_pid "$1")/status" 2>/dev/null || echo 0
+}
+
+# vm_reclaim N SIZE: asks the host to take so much memory from it. The first
+# request may fail because every page still counts as referenced.
+vm_reclaim() { echo "$2" > "$CGROUPS/vm$1/memory.reclaim" 2>/dev/null; }
+
+# vm_swapped N: its pages that are in swap now.
+vm_swapped() { echo $(($(cat "$CGROUPS/vm$1/memory.swap.current") / 4096)); }
+
+# vm_stat N KEY: a counter of its unpinned mapping, summed up.
+vm_stat() {
+	cat /sys/kernel/debug/vfio/unpinned/"$(vm_pid "$1")"-*/stats 2>/dev/null |
+		awk -v key="$2:" '$1 == key {sum += $2} END {if (NR) print sum + 0}'
+}
+
+# seconds: since boot.
+seconds() { cut -d. -f1 /proc/uptime; }
