@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Replacing leaves of a live VT-d page table one by one
+ *
+ * The ops behind iommu_remap_prepare(), iommu_remap_pte() and
+ * iommu_remap_release(). map_pages and unmap_pages can't serve here: they
+ * refuse to overwrite a leaf, round sizes up at holes, and free tables while
+ * others walk through them.
+ *
+ * Formats
+ *
+ * Both stages have 512 entries of 8 bytes per table, level 1 maps 4 KiB
+ * ("Intel Virtualization Technology for Directed I/O, Architecture
+ * Specification", sections 3.6 First-Stage Translation, 3.7 Second-Stage
+ * Translation, 9.7 First-Stage Paging Entries, 9.8 Second-Stage Paging
+ * Entries). Code level n is named there: 1 PTE, 2 PDE, 3 PDPTE, 4 PML4E,
+ * 5 PML5E.
+ *
+ *	       first stage			second stage
+ *	table  P RW US A			R W
+ *	leaf   P RW US A, D if writable		R W, SNP if the domain asks for it
+ *
+ * These are the bits that __domain_mapping() and pfn_to_dma_pte() set; the
+ * attributes of a leaf never depend on which of the two paths wrote it.
+ *
+ * Life of a range
+ *
+ *	bare --- remap_prepare ---> prepared --- remap_release ---> bare
+ *
+ * While a range is prepared each of its addresses has a level-1 table, so
+ * that remap_pte allocates nothing, and no table that it walks through is
+ * freed. A table that also serves addresses outside of the range stays when
+ * the range is released, until a range that covers it whole is released or
+ * unmapped, or the domain is freed.
+ *
+ * Locks
+ *
+ * None in remap_pte: it runs under page-table locks and inside of reclaim. The
+ * caller serializes the calls for one leaf, keeps the range prepared
+ * meanwhile, and keeps map_pages and unmap_pages away from it. Neighbours that
+ * share a table need not be serialized: a table is linked by cmpxchg, and each
+ * leaf belongs to one range. remap_prepare takes domain->lock (has_mappings,
+ * has_remap, max_addr), remap_supported takes domain->cache_lock (cache_tags).
+ * pgd and agaw don't change anymore once has_remap is set:
+ * prepare_domain_attach_device() refuses the devices that would need it.
+ *
+ * Flushing
+ *
+ * A unit that does not snoop reads tables from memory: each store is followed
+ * by clflush, and a table is flushed before the entry that makes it reachable.
+ * Present leaves that changed are gathered, and intel_iommu_tlb_sync() then
+ * invalidates the IOTLB only (IH set); a table is unlinked, flushed with the
+ * paging-structure caches (IH clear), and only then freed.
+ *
+ * Newer kernels have the table formats in drivers/iommu/generic_pt. There the
+ * walk below is a pt_walk_range() down to level 0, remap_replace() belongs
+ * beside pt_install_leaf_entry(), and the formats' own attribute helpers
+ * replace remap_leaf_bits() and remap_table_bits().
+ */
+
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+#include "iommu.h"
+#include "../iommu-pages.h"
+
+/* The last page that one level-1 table maps together with @pfn */
+#define REMAP_TABLE_LAST(pfn)	((pfn) | (level_size(2) - 1))
+
+/* What a unit with SSADE sets in a second-stage leaf: A and D */
+#define REMAP_HW_BITS		(BIT_ULL(8) | DMA_SL_PTE_DIRTY)
+
+static bool remap_present(u64 val)
+{
+	return val & (DMA_PTE_READ | DMA_PTE_WRITE);
+}
+
+static bool remap_is_table(u64 val)
+{
+	return remap_present(val) && !(val & DMA_PTE_LARGE_PAGE);
+}
+
+static struct dma_pte *remap_entry(u64 table, unsigned long pfn, int level)
+{
+	struct dma_pte *pte = phys_to_virt(table & VTD_PAGE_MASK);
+
+	return &pte[pfn_level_offset(pfn, level)];
+}
+
+static u64 remap_table_bits(struct dmar_domain *domain)
+{
+	u64 bits = DMA_PTE_READ | DMA_PTE_WRITE;
+
+	if (domain->use_first_level)
+		bits |= DMA_FL_PTE_US | DMA_FL_PTE_ACCESS;
+	return bits;
+}
+
+static u64 remap_leaf_bits(struct dmar_domain *domain, int prot)
+{
+	u64 bits = DMA_FL_PTE_PRESENT;
+
+	if (prot & IOMMU_WRITE)
+		bits |= DMA_PTE_WRITE;
+	if (domain->set_pte_snp)
+		bits |= DMA_PTE_SNP;
+	if (domain->use_first_level) {
+		bits |= DMA_FL_PTE_US | DMA_FL_PTE_ACCESS;
+		if (prot & IOMMU_WRITE)
+			bits |= DMA_FL_PTE_DIRTY;
+	}
+	return bits;
+}
+
+/* An address beyond would wrap around in the top table. */
+static bool remap_in_reach(struct dmar_domain *domain, unsigned long last)
+{
+	int width = min(domain->gaw, agaw_to_width(domain->agaw));
+
+	return width >= BITS_PER_LONG || !(last >> width);
+}
+
+/* A function of its own for the tests to count. */
+VISIBLE_IF_KUNIT void intel_remap_clflush(void *addr, unsigned int size)
+{
+	KUNIT_STATIC_STUB_REDIRECT(intel_remap_clflush, addr, size);
+	clflush_cache_range(addr, size);
+}
+
+static void remap_flush_cache(struct dmar_domain *domain, void *addr,
+			      unsigned int size)
+{
+	if (!domain->iommu_coherency)
+		intel_remap_clflush(addr, size);
+}
+
+/* IOTLB and paging-structure caches, before a table is freed */
+VISIBLE_IF_KUNIT void intel_remap_flush_tables(struct dmar_domain *domain,
+					       unsigned long start,
+					       unsigned long last)
+{
+	KUNIT_STATIC_STUB_REDIRECT(intel_remap_flush_tables, domain, start,
+				   last);
+	cache_tag_flush_range(domain, start, last, 0);
+}
+
+/*
+ * Walk towards the entry of @pfn at @level. Stops above at a hole or a
+ * superpage; @level tells where.
+ */
+static struct dma_pte *remap_walk(struct dmar_domain *domain,
+				  unsigned long pfn, int *level)
+{
+	int at = agaw_to_level(domain->agaw);
+	struct dma_pte *pte = &domain->pgd[pfn_level_offset(pfn, at)];
+
+	while (at > *level) {
+		u64 val = READ_ONCE(pte->val);
+
+		if (!remap_is_table(val))
+			break;
+		pte = remap_entry(val, pfn, --at);
+	}
+	*level = at;
+	return pte;
+}
+
+/**
+ * intel_iommu_remap_supported - Can leaves of this domain be replaced?
+ * @domain: A paging domain
+ *
+ * Not with ATS: an invalidation of a device TLB that times out is retried
+ * with interrupts off, and here reclaim would wait for it. Not for the parent
+ * of nested domains, whose caches are flushed by their own rules. Only where
+ * an entry is read and written by one instruction.
+ *
+ * Context: Any context. Takes the cache_lock of the domain.
+ * Return: true if iommu_remap_pte() works with the devices attached now.
+ */
+bool intel_iommu_remap_supported(struct iommu_domain *domain)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	bool supported = IS_ENABLED(CONFIG_64BIT) && !dmar_domain->nested_parent;
+	struct cache_tag *tag;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dmar_domain->cache_lock, flags);
+	list_for_each_entry(tag, &dmar_domain->cache_tags, node) {
+		if (tag->type != CACHE_TAG_IOTLB)
+			supported = false;
+	}
+	spin_unlock_irqrestore(&dmar_domain->cache_lock, flags);
+	return supported;
+}
+
+/* Link an empty table. Somebody else may be faster; then his is used. */
+static int remap_link(struct dmar_domain *domain, struct dma_pte *pte,
+		      gfp_t gfp)
+{
+	void *table = iommu_alloc_page_node(domain->nid, gfp);
+	u64 none = 0;
+
+	if (!table)
+		return -ENOMEM;
+
+	remap_flush_cache(domain, table, VTD_PAGE_SIZE);
+	if (!try_cmpxchg64(&pte->val, &none,
+			   virt_to_phys(table) | remap_table_bits(domain)))
+		iommu_free_page(table);
+	return 0;
+}
+
+/* Build all tables that the walk to the leaf of @pfn goes through. */
+static int remap_build(struct dmar_domain *domain, unsigned long pfn, gfp_t gfp)
+{
+	int level = agaw_to_level(domain->agaw);
+	struct dma_pte *pte = &domain->pgd[pfn_level_offset(pfn, level)];
+	int ret;
+
+	while (level > 1) {
+		if (!remap_present(READ_ONCE(pte->val))) {
+			ret = remap_link(domain, pte, gfp);
+			if (ret)
+				return ret;
+		}
+		if (!remap_is_table(READ_ONCE(pte->val)))
+			return -EINVAL;
+
+		/* Also if another one linked it: his flush may be yet to come */
+		remap_flush_cache(domain, pte, sizeof(*pte));
+		pte = remap_entry(READ_ONCE(pte->val), pfn, --level);
+	}
+	return 0;
+}
+
+/**
+ * intel_iommu_remap_prepare - Build the level-1 tables of a range
+ * @domain: A domain for which intel_iommu_remap_supported() holds
+ * @iova: First address, a multiple of 4 KiB
+ * @size: Bytes, a multiple of 4 KiB
+ * @gfp: How to allocate
+ *
+ * After an error the caller releases the range.
+ *
+ * Context: May sleep if @gfp allows it. Takes the lock of the domain.
+ * Return: 0, -EINVAL if the range is out of reach or holds a superpage,
+ *	-ENOMEM.
+ */
+int intel_iommu_remap_prepare(struct iommu_domain *domain, unsigned long iova,
+			      size_t size, gfp_t gfp)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	unsigned long last = (iova + size - 1) >> VTD_PAGE_SHIFT;
+	unsigned long pfn = iova >> VTD_PAGE_SHIFT;
+	unsigned long flags;
+	int ret;
+
+	if (!remap_in_reach(dmar_domain, iova + size - 1))
+		return -EINVAL;
+
+	spin_lock_irqsave(&dmar_domain->lock, flags);
+	dmar_domain->has_mappings = true;
+	dmar_domain->has_remap = true;
+	dmar_domain->max_addr = max_t(u64, dmar_domain->max_addr, iova + size);
+	spin_unlock_irqrestore(&dmar_domain->lock, flags);
+
+	for (; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
+		ret = remap_build(dmar_domain, pfn, gfp);
+		if (ret)
+			return ret;
+		if (gfpflags_allow_blocking(gfp))
+			cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Unlink the tables of @level that map nothing outside of [@pfn, @last]. Their
+ * subordinates are unlinked before.
+ */
+static void remap_unlink(struct dmar_domain *domain, int level,
+			 unsigned long pfn, unsigned long last,
+			 struct list_head *freelist)
+{
+	pfn = align_to_level(pfn, level + 1);
+
+	while (pfn <= last && last - pfn >= level_size(level + 1) - 1) {
+		int at = level + 1;
+		struct dma_pte *pte = remap_walk(domain, pfn, &at);
+		u64 val = READ_ONCE(pte->val);
+
+		if (at == level + 1 && remap_is_table(val)) {
+			WRITE_ONCE(pte->val, 0);
+			remap_flush_cache(domain, pte, sizeof(*pte));
+			list_add_tail(&pfn_to_page(val >> VTD_PAGE_SHIFT)->lru,
+				      freelist);
+		}
+		/* Nothing of @level is in a hole or superpage found above */
+		pfn = (pfn | (level_size(at) - 1)) + 1;
+		cond_resched();
+	}
+}
+
+/**
+ * intel_iommu_remap_release - Free the tables that lie in a range whole
+ * @domain: The domain
+ * @iova: First address, as given to intel_iommu_remap_prepare()
+ * @size: Bytes, as given to intel_iommu_remap_prepare()
+ *
+ * No leaf of the range is present. Also cleans up after a failed
+ * intel_iommu_remap_prepare(), and tolerates any hole.
+ *
+ * Context: May sleep.
+ */
+void intel_iommu_remap_release(struct iommu_domain *domain, unsigned long iova,
+			       size_t size)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	unsigned long end = iova + size - 1;
+	LIST_HEAD(freelist);
+	int level;
+
+	if (!remap_in_reach(dmar_domain, end))
+		return;
+
+	for (level = 1; level < agaw_to_level(dmar_domain->agaw); level++)
+		remap_unlink(dmar_domain, level, iova >> VTD_PAGE_SHIFT,
+			     end >> VTD_PAGE_SHIFT, &freelist);
+
+	if (list_empty(&freelist))
+		return;
+	intel_remap_flush_tables(dmar_domain, iova, end);
+	iommu_put_pages_list(&freelist);
+}
+
+/* Is there what intel_iommu_remap_pte() needs, in the whole range? */
+static int remap_check(struct dmar_domain *domain, unsigned long pfn,
+		       unsigned long last, bool set)
+{
+	for (; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
+		int level = 1;
+		struct dma_pte *pte = remap_walk(domain, pfn, &level);
+
+		if (level == 1)
+			continue;
+		if (remap_present(READ_ONCE(pte->val)))
+			return -EINVAL;
+		if (set)
+			return -ENOENT;
+	}
+	return 0;
+}
+
+/*
+ * Exchange one leaf and return what it was. The unit sees the old or the new
+ * value, and what it sets in the old one until then is not lost. A leaf that
+ * points there already keeps what the unit has set.
+ */
+static u64 remap_replace(struct dma_pte *pte, u64 new)
+{
+	u64 old = READ_ONCE(pte->val);
+
+	while ((old ^ new) & ~REMAP_HW_BITS)
+		if (try_cmpxchg64(&pte->val, &old, new))
+			break;
+	return old;
+}
+
+/*
+ * The D bit of the second stage can't prove that a writable leaf is clean: it
+ * counts only while dirty tracking is on, and its reader takes it away.
+ */
+static void remap_report(struct iommu_remap_old *old, u64 val)
+{
+	*old = (struct iommu_remap_old) {
+		.paddr = remap_present(val) ? val & VTD_PAGE_MASK : 0,
+		.present = remap_present(val),
+		.dirty = val & DMA_PTE_WRITE,
+	};
+}
+
+/* Replace the leaf of @iova; true if it changed. */
+static bool remap_leaf(struct dma_pte *pte, unsigned long iova, u64 new,
+		       struct iommu_iotlb_gather *gather,
+		       struct iommu_remap_old *old)
+{
+	u64 val = remap_replace(pte, new);
+	bool changed = (val ^ new) & ~REMAP_HW_BITS;
+
+	if (changed && remap_present(val))
+		iommu_iotlb_gather_add_range(gather, iova, VTD_PAGE_SIZE);
+	if (old)
+		remap_report(old, val);
+	return changed;
+}
+
+/* Replace @count leaves of one table from @pte on. */
+static void remap_leaves(struct dmar_domain *domain, struct dma_pte *pte,
+			 unsigned long iova, unsigned long count, u64 new,
+			 struct iommu_iotlb_gather *gather,
+			 struct iommu_remap_old *old)
+{
+	bool changed = false;
+	unsigned long i;
+
+	for (i = 0; i < count; i++) {
+		unsigned long offset = i << VTD_PAGE_SHIFT;
+
+		changed |= remap_leaf(&pte[i], iova + offset,
+				      new ? new + offset : 0, gather,
+				      old ? &old[i] : NULL);
+	}
+	if (changed)
+		remap_flush_cache(domain, pte, count * sizeof(*pte));
+}
+
+/**
+ * intel_iommu_remap_pte - Replace, set or clear leaves of a prepared range
+ * @domain: The domain
+ * @iova: Address of the first leaf, a multiple of 4 KiB
+ * @paddr: What the first leaf shall point at, a multiple of 4 KiB
+ * @pgsize: Must be 4 KiB
+ * @pgcount: Number of leaves
+ * @prot: IOMMU_READ and IOMMU_WRITE; 0 clears the leaves
+ * @gather: Receives the leaves that were present and changed
+ * @old: An array of @pgcount entries that receives what was there, or NULL
+ *
+ * Clears through holes; a hole counts as leaves that are not present. Upon an
+ * error nothing is changed.
+ *
+ * Context: Any context. Neither allocates nor frees. For what the caller
+ *	serializes see the head of this file.
+ * Return: 0, -EINVAL if a leaf is not one of 4 KiB (@pgsize or a superpage in
+ *	the range), for an address out of reach, or for a @prot without access;
+ *	-ENOENT if a leaf shall be set where no table is.
+ */
+int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
+			  phys_addr_t paddr, size_t pgsize, size_t pgcount,
+			  int prot, struct iommu_iotlb_gather *gather,
+			  struct iommu_remap_old *old)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	unsigned long pfn = iova >> VTD_PAGE_SHIFT;
+	unsigned long last = pfn + pgcount - 1;
+	u64 new = 0;
+	int ret;
+
+	if (pgsize != SZ_4K || !pgcount ||
+	    !remap_in_reach(dmar_domain, last << VTD_PAGE_SHIFT) ||
+	    (prot && !(prot & (IOMMU_READ | IOMMU_WRITE))))
+		return -EINVAL;
+
+	ret = remap_check(dmar_domain, pfn, last, prot);
+	if (ret)
+		return ret;
+
+	if (prot)
+		new = paddr | remap_leaf_bits(dmar_domain, prot);
+
+	while (pfn <= last) {
+		unsigned long count = min(last, REMAP_TABLE_LAST(pfn)) - pfn + 1;
+		int level = 1;
+		struct dma_pte *pte = remap_walk(dmar_domain, pfn, &level);
+
+		if (level == 1)
+			remap_leaves(dmar_domain, pte, pfn << VTD_PAGE_SHIFT,
+				     count, new, gather, old);
+		else if (old)
+			memset(old, 0, count * sizeof(*old));
+
+		pfn += count;
+		new += prot ? count << VTD_PAGE_SHIFT : 0;
+		old = old ? old + count : NULL;
+	}
+	return 0;
+}
