@@ -1,0 +1,969 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO: DMA mappings of memory that is not pinned
+ *
+ * A vfio_unpinned_mm belongs to one user address space, whatever number of
+ * containers it has. It keeps one word per user page (vfio_unpinned.h has the
+ * states), and the leaves for that page in all IOMMU domains follow the word:
+ *
+ *   gate      KVM is about to install an SPTE (change_pte): set the leaf.
+ *   late pass somebody is about to take the page away, and KVM has zapped its
+ *             SPTEs (invalidate_range_start_late): zap the leaf, or hold the
+ *             page with a late pin if the guest has marked it.
+ *   release   the guest has cleared the mark of a pinned page, see
+ *             vfio_unpinned_pins.c
+ *
+ * so that a page that the guest can write is one that its devices can access,
+ * and a page that was marked and then written stays both until the mark goes.
+ * A bracket that was aborted needs no care: KVM has dropped its SPTE too, and
+ * the guest comes back through the gate.
+ *
+ * Locks, in their order:
+ *
+ *   (vfio_iommu.lock)
+ *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users
+ *   update_lock  per vfio_unpinned_mm, what is mapped and registered: one
+ *                change at a time. Held over mmap_lock and allocations, never
+ *                taken in a notifier.
+ *   (mmap_lock, reverse map locks, page table locks, KVM's mmu_lock)
+ *   lock         per vfio_unpinned_mm, spinlock: the words, the leaves and all
+ *                else that the notifiers use. Held while leaves are written
+ *                and flushed, so that whoever holds it sees leaves, words and
+ *                IOTLB agree. Not taken from interrupts.
+ *   (locks of the IOMMU driver)
+ *
+ * The page behind a leaf is valid while the lock is held: whoever frees it
+ * must have passed the late pass for its address, which takes the lock.
+ */
+#include <linux/module.h>
+#include <linux/delay.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include "vfio_unpinned.h"
+
+#define CREATE_TRACE_POINTS
+#include "vfio_unpinned_trace.h"
+
+#define UNP_PROT	(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
+
+static DEFINE_MUTEX(vfio_unpinned_mms_lock);
+static LIST_HEAD(vfio_unpinned_mms);
+
+#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+bool vfio_unpinned_break_flush;
+module_param_named(break_flush, vfio_unpinned_break_flush, bool, 0644);
+MODULE_PARM_DESC(break_flush, "TEST: do not flush the IOTLB");
+bool vfio_unpinned_break_late;
+module_param_named(break_late, vfio_unpinned_break_late, bool, 0644);
+MODULE_PARM_DESC(break_late, "TEST: test the marks before KVM drops its SPTEs");
+bool vfio_unpinned_break_pin;
+module_param_named(break_pin, vfio_unpinned_break_pin, bool, 0644);
+MODULE_PARM_DESC(break_pin, "TEST: take no late pins");
+unsigned int vfio_unpinned_pause_ms;
+module_param_named(pause_ms, vfio_unpinned_pause_ms, uint, 0644);
+MODULE_PARM_DESC(pause_ms, "TEST: milliseconds to wait between the passes");
+#endif
+
+/**
+ * vfio_unpinned_word - Find the word of a user page
+ * @unp: the address space
+ * @vaddr: user address of the page
+ * @chunk: receives the chunk that the word is in; may be NULL
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: The word, or NULL if no mapping is near @vaddr.
+ */
+unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
+				  unsigned long vaddr,
+				  struct vfio_unpinned_chunk **chunk)
+{
+	struct vfio_unpinned_chunk *c;
+
+	lockdep_assert_held(&unp->lock);
+	c = xa_load(&unp->chunks, vaddr >> UNP_CHUNK_SHIFT);
+	if (!c)
+		return NULL;
+	if (chunk)
+		*chunk = c;
+	return &c->leaf[(vaddr >> PAGE_SHIFT) % UNP_CHUNK_WORDS];
+}
+
+/**
+ * vfio_unpinned_page_ok - May this page frame have a leaf?
+ * @pfn: the page frame number
+ *
+ * What a VMA is changes under a mapping, so each page is judged. A page whose
+ * content belongs to a file system must not be written behind its back.
+ *
+ * Context: Any context; the page stays referenced by the caller.
+ * Return: true for anonymous and shmem memory that is not poisoned.
+ */
+bool vfio_unpinned_page_ok(unsigned long pfn)
+{
+	struct folio *folio;
+	struct page *page;
+
+	if (!pfn_valid(pfn))
+		return false;
+	page = pfn_to_page(pfn);
+	if (PageReserved(page) || is_zone_device_page(page) || PageHWPoison(page))
+		return false;
+	folio = page_folio(page);
+	if (folio_test_hugetlb(folio))
+		return false;
+	return folio_test_anon(folio) || folio_test_swapbacked(folio);
+}
+
+/*
+ * Write the leaves of one user page in all domains of all mappings that cover
+ * it: @prot 0 clears. What has to be flushed is gathered. Returns whether a
+ * mapping that is not dying covers the page.
+ */
+static bool unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     unsigned long pfn, int prot)
+{
+	struct interval_tree_node *node;
+	bool covered = false;
+
+	lockdep_assert_held(&unp->lock);
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
+	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
+		struct vfio_unpinned_map *map =
+			container_of(node, struct vfio_unpinned_map, node);
+		struct vfio_unpinned_domain *d;
+
+		covered |= !map->dying;
+		list_for_each_entry(d, &map->domains, link) {
+			unsigned long iova = map->iova + vaddr - node->start;
+
+			if (prot && (map->dying || d->dying))
+				continue;
+			WARN_ON_ONCE(iommu_remap_pte(d->domain, iova,
+						     PFN_PHYS(pfn), PAGE_SIZE,
+						     1, prot, &d->gather, NULL));
+			if (d->gather.end && list_empty(&d->flush_link))
+				list_add(&d->flush_link, &unp->flush_list);
+		}
+	}
+	return covered;
+}
+
+/**
+ * vfio_unpinned_commit - Flush, then drop the late pins that waited for it
+ * @unp: the address space
+ *
+ * To be called before the lock is dropped by whoever cleared or replaced
+ * leaves: who gets the lock next may rely on them being gone.
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_commit(struct vfio_unpinned_mm *unp)
+{
+	struct vfio_unpinned_domain *d, *next;
+
+	lockdep_assert_held(&unp->lock);
+	list_for_each_entry_safe(d, next, &unp->flush_list, flush_link) {
+		list_del_init(&d->flush_link);
+		if (vfio_unpinned_break_flush) {
+			iommu_iotlb_gather_init(&d->gather);
+			continue;
+		}
+		iommu_iotlb_sync(d->domain, &d->gather);
+		unp->stats.flushes++;
+	}
+	while (unp->nr_unpin)
+		unpin_user_page(unp->unpin[--unp->nr_unpin]);
+}
+
+/* The device may have written the page up to the flush. */
+static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			unsigned long word)
+{
+	lockdep_assert_held(&unp->lock);
+	folio_mark_dirty(page_folio(unp_page(word)));
+	if (!(word & UNP_PINNED))
+		return;
+	if (unp->nr_unpin == UNP_UNPIN_BATCH)
+		vfio_unpinned_commit(unp);
+	unp->unpin[unp->nr_unpin++] = unp_page(word);
+	vfio_unpinned_drop_pin(unp, vaddr);
+}
+
+/**
+ * vfio_unpinned_set - Set the leaves of a page, or replace them
+ * @unp: the address space
+ * @vaddr: user address of the page
+ * @pfn: what the leaves shall point at
+ * @flags: UNP_GATED or UNP_PINNED; the latter comes with the pin
+ *
+ * Nothing happens if no mapping covers the page; the caller that comes with a
+ * pin knows that one does.
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		       unsigned long pfn, unsigned long flags)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long *word, old;
+
+	word = vfio_unpinned_word(unp, vaddr, &chunk);
+	if (!word || !unp_write_leaves(unp, vaddr, pfn, UNP_PROT))
+		return;
+
+	old = *word;
+	if (old & UNP_PRESENT) {
+		/* A frame that is not pinned can't change without a bracket. */
+		WARN_ON_ONCE(!(old & UNP_PINNED));
+		unp->stats.orphan_zaps++;
+		trace_unpinned_zap(vaddr, old, UNP_ZAP_ORPHAN);
+		if (old & UNP_PINNED)
+			unp_put_old(unp, vaddr, old);
+	} else {
+		chunk->leaves++;
+		unp->stats.leaves++;
+	}
+	*word = PFN_PHYS(pfn) | flags | UNP_PRESENT;
+	trace_unpinned_populate(vaddr, *word);
+}
+
+/**
+ * vfio_unpinned_zap - Clear the leaves of a page
+ * @unp: the address space
+ * @vaddr: user address of a page that has leaves
+ * @reason: for the tracepoint
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		       enum vfio_unpinned_zap_reason reason)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long *word, old;
+
+	word = vfio_unpinned_word(unp, vaddr, &chunk);
+	if (WARN_ON_ONCE(!word || !(*word & UNP_PRESENT)))
+		return;
+
+	old = *word;
+	unp_write_leaves(unp, vaddr, 0, 0);
+	chunk->leaves--;
+	unp->stats.leaves--;
+	unp->stats.zaps++;
+	trace_unpinned_zap(vaddr, old, reason);
+	unp_put_old(unp, vaddr, old);
+	*word = 0;
+}
+
+/* One page at the gate. */
+static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long pfn, bool writable)
+{
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+	bool same, ok;
+
+	if (!word)
+		return;
+
+	ok = vfio_unpinned_page_ok(pfn);
+	same = (*word & UNP_PRESENT) && unp_pfn(*word) == pfn;
+	if (ok && same) {
+		if (writable)
+			*word |= UNP_GATED;
+	} else if (ok && writable) {
+		vfio_unpinned_set(unp, vaddr, pfn, UNP_GATED);
+		unp->stats.populates++;
+	} else {
+		/*
+		 * The guest reads other memory here than its devices write:
+		 * let them fault instead.
+		 */
+		if (*word & UNP_PRESENT) {
+			unp->stats.orphan_zaps++;
+			vfio_unpinned_zap(unp, vaddr, UNP_ZAP_ORPHAN);
+		}
+		unp->stats.refused_pages += !ok;
+	}
+}
+
+/*
+ * The gate. KVM holds mmu_lock and has found no bracket in progress over the
+ * range, and a bracket that begins now has to wait for mmu_lock in KVM's
+ * invalidate_range_start() before its late pass gets here.
+ */
+static void unp_change_pte(struct mmu_notifier *mn, struct mm_struct *mm,
+			   unsigned long address, unsigned long pfn,
+			   unsigned long nr_pages, bool writable)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(mn, struct vfio_unpinned_mm, mn);
+	unsigned long i;
+
+	spin_lock(&unp->lock);
+	if (!unp->dead) {
+		for (i = 0; i < nr_pages; i++)
+			unp_gate_page(unp, address + i * PAGE_SIZE, pfn + i,
+				      writable);
+		vfio_unpinned_commit(unp);
+	}
+	spin_unlock(&unp->lock);
+}
+
+/* One present leaf in the late pass; @force says that no mark counts. */
+static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long *word, bool force)
+{
+	enum vfio_unpinned_zap_reason reason = UNP_ZAP_UNMARKED;
+
+	lockdep_assert_held(&unp->lock);
+	if (vfio_unpinned_marked(unp, vaddr)) {
+		unp->stats.marks_found++;
+		if (force || PageHWPoison(unp_page(*word))) {
+			unp->stats.forced_zaps++;
+			reason = UNP_ZAP_FORCED;
+		} else if ((*word & UNP_PINNED) ||
+			   vfio_unpinned_late_pin(unp, vaddr)) {
+			*word &= ~UNP_GATED;
+			return;
+		} else {
+			unp->stats.over_limit_zaps++;
+			vfio_unpinned_want_populate(unp);
+			reason = UNP_ZAP_LIMIT;
+		}
+	}
+	vfio_unpinned_zap(unp, vaddr, reason);
+}
+
+/* Call @fn for each present leaf in [start, last], with the lock held. */
+static void unp_for_each_leaf(struct vfio_unpinned_mm *unp, unsigned long start,
+			      unsigned long last, bool may_sleep, bool arg,
+			      void (*fn)(struct vfio_unpinned_mm *unp,
+					 unsigned long vaddr,
+					 unsigned long *word, bool arg))
+{
+	unsigned long index = start >> UNP_CHUNK_SHIFT;
+	struct vfio_unpinned_chunk *chunk;
+	unsigned int seen = 0;
+
+	spin_lock(&unp->lock);
+	xa_for_each_range(&unp->chunks, index, chunk, index,
+			  last >> UNP_CHUNK_SHIFT) {
+		unsigned long base = index << UNP_CHUNK_SHIFT;
+		unsigned long vaddr = max(base, start & PAGE_MASK);
+		unsigned long end = min(base + UNP_CHUNK_SIZE - 1, last);
+
+		for (; chunk->leaves && vaddr <= end; vaddr += PAGE_SIZE) {
+			unsigned long *word = &chunk->leaf[(vaddr - base) >>
+							   PAGE_SHIFT];
+
+			if (!(*word & UNP_PRESENT))
+				continue;
+			fn(unp, vaddr, word, arg);
+			seen++;
+		}
+		if (seen >= UNP_BATCH_LEAVES && may_sleep) {
+			seen = 0;
+			vfio_unpinned_commit(unp);
+			spin_unlock(&unp->lock);
+			cond_resched();
+			spin_lock(&unp->lock);
+		}
+	}
+	vfio_unpinned_commit(unp);
+	spin_unlock(&unp->lock);
+}
+
+static void unp_ungate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			    unsigned long *word, bool unused)
+{
+	lockdep_assert_held(&unp->lock);
+	*word &= ~UNP_GATED;
+}
+
+static void unp_late_pass(struct vfio_unpinned_mm *unp,
+			  const struct mmu_notifier_range *range)
+{
+	bool own = range->owner == unp;
+	bool force = test_bit(MMF_UNSTABLE, &unp->mn.mm->flags);
+
+	if (range->start >= range->end)
+		return;
+	/*
+	 * Order KVM's zap and flush before the reading of the marks. Pairs with
+	 * the barrier of the guest between mark and touch: either the mark is
+	 * seen here, or the touch faults and comes back through the gate.
+	 */
+	smp_mb();
+	unp_for_each_leaf(unp, range->start, range->end - 1,
+			  mmu_notifier_range_blockable(range), force,
+			  own ? unp_ungate_page : unp_late_page);
+}
+
+/* A test makes the guest mark and touch here. */
+static void unp_rendezvous(const struct mmu_notifier_range *range)
+{
+	if (vfio_unpinned_pause_ms && mmu_notifier_range_blockable(range))
+		msleep(vfio_unpinned_pause_ms);
+}
+
+static void unp_invalidate_start_late(struct mmu_notifier *mn,
+				      const struct mmu_notifier_range *range)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(mn, struct vfio_unpinned_mm, mn);
+
+	if (vfio_unpinned_break_late)
+		return;
+	unp_rendezvous(range);
+	unp_late_pass(unp, range);
+}
+
+#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+/* In list order VFIO comes before KVM: what goes wrong without a late pass. */
+static int unp_invalidate_start_broken(struct mmu_notifier *mn,
+				       const struct mmu_notifier_range *range)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(mn, struct vfio_unpinned_mm, mn);
+
+	if (vfio_unpinned_break_late) {
+		unp_late_pass(unp, range);
+		unp_rendezvous(range);
+	}
+	return 0;
+}
+#endif
+
+/* The address space goes: no mark counts, and no leaf is set from here on. */
+static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(mn, struct vfio_unpinned_mm, mn);
+
+	spin_lock(&unp->lock);
+	unp->dead = true;
+	spin_unlock(&unp->lock);
+	unp_for_each_leaf(unp, 0, ULONG_MAX, true, true, unp_late_page);
+}
+
+/* A page that is late-pinned can't be reclaimed, so spare it the attempt. */
+static int unp_test_young(struct mmu_notifier *mn, struct mm_struct *mm,
+			  unsigned long address)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(mn, struct vfio_unpinned_mm, mn);
+	unsigned long *word;
+	int young;
+
+	spin_lock(&unp->lock);
+	word = vfio_unpinned_word(unp, address, NULL);
+	young = word && (*word & UNP_PINNED);
+	spin_unlock(&unp->lock);
+	return young;
+}
+
+static int unp_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
+			   unsigned long start, unsigned long end)
+{
+	int young = 0;
+
+	for (; start < end && !young; start += PAGE_SIZE)
+		young = unp_test_young(mn, mm, start);
+	return young;
+}
+
+static const struct mmu_notifier_ops vfio_unpinned_mn_ops = {
+	.release			= unp_release,
+	.change_pte			= unp_change_pte,
+	.clear_flush_young		= unp_clear_young,
+	.clear_young			= unp_clear_young,
+	.test_young			= unp_test_young,
+	.invalidate_range_start_late	= unp_invalidate_start_late,
+#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+	.invalidate_range_start		= unp_invalidate_start_broken,
+#endif
+};
+
+static struct vfio_unpinned_mm *unp_create(struct mm_struct *mm)
+{
+	struct vfio_unpinned_mm *unp;
+	int ret;
+
+	unp = kzalloc(sizeof(*unp), GFP_KERNEL_ACCOUNT);
+	if (!unp)
+		return ERR_PTR(-ENOMEM);
+
+	mutex_init(&unp->update_lock);
+	spin_lock_init(&unp->lock);
+	xa_init(&unp->chunks);
+	unp->maps = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&unp->flush_list);
+	unp->mn.ops = &vfio_unpinned_mn_ops;
+
+	ret = vfio_unpinned_pins_init(unp);
+	if (ret)
+		goto err_free;
+	ret = mmu_notifier_register(&unp->mn, mm);
+	if (ret)
+		goto err_pins;
+	vfio_unpinned_debugfs_init(unp);
+	return unp;
+
+err_pins:
+	vfio_unpinned_pins_exit(unp);
+err_free:
+	kfree(unp);
+	return ERR_PTR(ret);
+}
+
+/**
+ * vfio_unpinned_mm_get - Get the object of the current address space
+ *
+ * Context: Process context of the user, may sleep.
+ * Return: The object with a reference, to be dropped with
+ *	vfio_unpinned_mm_put(), or ERR_PTR(-ENOMEM).
+ */
+struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
+{
+	struct vfio_unpinned_mm *unp;
+
+	guard(mutex)(&vfio_unpinned_mms_lock);
+	list_for_each_entry(unp, &vfio_unpinned_mms, link) {
+		if (unp->mn.mm == current->mm) {
+			unp->users++;
+			return unp;
+		}
+	}
+	unp = unp_create(current->mm);
+	if (!IS_ERR(unp)) {
+		unp->users = 1;
+		list_add(&unp->link, &vfio_unpinned_mms);
+	}
+	return unp;
+}
+
+/**
+ * vfio_unpinned_mm_put - Drop a reference
+ * @unp: the object, without mappings and registration if it is the last one
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp)
+{
+	mutex_lock(&vfio_unpinned_mms_lock);
+	if (--unp->users) {
+		mutex_unlock(&vfio_unpinned_mms_lock);
+		return;
+	}
+	list_del(&unp->link);
+	mutex_unlock(&vfio_unpinned_mms_lock);
+
+	vfio_unpinned_debugfs_exit(unp);
+	vfio_unpinned_pins_exit(unp);
+	mmu_notifier_unregister(&unp->mn, unp->mn.mm);
+	WARN_ON_ONCE(!xa_empty(&unp->chunks));
+	xa_destroy(&unp->chunks);
+	kfree(unp);
+}
+
+/**
+ * vfio_unpinned_uncharge - Give back what account_locked_vm() charged
+ * @unp: the address space, which may be gone
+ * @pages: how many
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages)
+{
+	struct mm_struct *mm = unp->mn.mm;
+
+	if (!mmget_not_zero(mm))
+		return;
+	account_locked_vm(mm, pages, false);
+	mmput(mm);
+}
+
+static void unp_free_chunk(struct vfio_unpinned_chunk *chunk)
+{
+	free_page((unsigned long)chunk->leaf);
+	kfree(chunk);
+}
+
+/* Drop the chunks of [start, last] that this was the last mapping of. */
+static void unp_put_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
+			   unsigned long last)
+{
+	unsigned long index = start >> UNP_CHUNK_SHIFT;
+	struct vfio_unpinned_chunk *chunk;
+
+	lockdep_assert_held(&unp->update_lock);
+	xa_for_each_range(&unp->chunks, index, chunk, index,
+			  last >> UNP_CHUNK_SHIFT) {
+		if (--chunk->users)
+			continue;
+		spin_lock(&unp->lock);
+		WARN_ON_ONCE(chunk->leaves || chunk->pins);
+		xa_erase(&unp->chunks, index);
+		spin_unlock(&unp->lock);
+		unp_free_chunk(chunk);
+		cond_resched();
+	}
+}
+
+static int unp_get_chunk(struct vfio_unpinned_mm *unp, unsigned long index)
+{
+	struct vfio_unpinned_chunk *chunk = xa_load(&unp->chunks, index);
+	int ret;
+
+	lockdep_assert_held(&unp->update_lock);
+	if (chunk) {
+		chunk->users++;
+		return 0;
+	}
+	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL_ACCOUNT);
+	if (!chunk)
+		return -ENOMEM;
+	chunk->users = 1;
+	chunk->leaf = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	ret = chunk->leaf ? xa_err(xa_store(&unp->chunks, index, chunk,
+					    GFP_KERNEL_ACCOUNT)) : -ENOMEM;
+	if (ret)
+		unp_free_chunk(chunk);
+	return ret;
+}
+
+static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
+			  unsigned long last)
+{
+	unsigned long index;
+	int ret;
+
+	for (index = start >> UNP_CHUNK_SHIFT; index <= last >> UNP_CHUNK_SHIFT;
+	     index++) {
+		ret = fatal_signal_pending(current) ? -EINTR :
+						      unp_get_chunk(unp, index);
+		if (ret) {
+			if (index > start >> UNP_CHUNK_SHIFT)
+				unp_put_chunks(unp, start,
+					       (index << UNP_CHUNK_SHIFT) - 1);
+			return ret;
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+static int unp_check_vma(struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP | VM_HUGETLB))
+		return -EOPNOTSUPP;
+	if (!(vma->vm_flags & VM_WRITE))
+		return -EOPNOTSUPP;
+	if (!vma_is_anonymous(vma) &&
+	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+/*
+ * Tell the user early of what would never get a leaf. It protects nothing:
+ * what is there later is judged at the gate.
+ */
+static int unp_check_range(struct mm_struct *mm, unsigned long start,
+			   unsigned long end)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+	int ret = 0;
+
+	mmap_read_lock(mm);
+	for_each_vma_range(vmi, vma, end) {
+		if (vma->vm_start > start)
+			break;
+		ret = unp_check_vma(vma);
+		if (ret)
+			goto out;
+		start = vma->vm_end;
+	}
+	if (start < end)
+		ret = -EFAULT;
+out:
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/**
+ * vfio_unpinned_map_create - Prepare an unpinned mapping
+ * @iova: first IOVA, page aligned
+ * @vaddr: first address in the current address space, page aligned
+ * @size: bytes, page aligned; neither range wraps
+ *
+ * The mapping has no domain and is not published.
+ *
+ * Context: Process context of the user, may sleep.
+ * Return: The mapping or ERR_PTR(): -EFAULT if there is a hole in the user
+ *	range, -EOPNOTSUPP for memory of another kind, -ENOMEM, -EINTR.
+ */
+struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
+						   unsigned long vaddr,
+						   size_t size)
+{
+	struct vfio_unpinned_map *map;
+	int ret;
+
+	ret = unp_check_range(current->mm, vaddr, vaddr + size);
+	if (ret)
+		return ERR_PTR(ret);
+
+	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	if (!map)
+		return ERR_PTR(-ENOMEM);
+	map->iova = iova;
+	map->node.start = vaddr;
+	map->node.last = vaddr + size - 1;
+	INIT_LIST_HEAD(&map->domains);
+	/* A table page and a page of words for each chunk */
+	map->charged = 2 * ((map->node.last >> UNP_CHUNK_SHIFT) -
+			    (vaddr >> UNP_CHUNK_SHIFT) + 1);
+
+	map->unp = vfio_unpinned_mm_get();
+	if (IS_ERR(map->unp)) {
+		ret = PTR_ERR(map->unp);
+		goto err_free;
+	}
+	ret = account_locked_vm(current->mm, map->charged, true);
+	if (ret)
+		goto err_put;
+	mutex_lock(&map->unp->update_lock);
+	ret = unp_get_chunks(map->unp, vaddr, map->node.last);
+	mutex_unlock(&map->unp->update_lock);
+	if (ret)
+		goto err_uncharge;
+	return map;
+
+err_uncharge:
+	vfio_unpinned_uncharge(map->unp, map->charged);
+err_put:
+	vfio_unpinned_mm_put(map->unp);
+err_free:
+	kfree(map);
+	return ERR_PTR(ret);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_map_create);
+
+/* Give @d, or all domains of @map if NULL, the leaves that exist already. */
+static void unp_copy_leaves(struct vfio_unpinned_map *map,
+			    struct vfio_unpinned_domain *only)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+	unsigned long vaddr = map->node.start;
+	struct vfio_unpinned_domain *d;
+	unsigned long *word;
+
+	spin_lock(&unp->lock);
+	for (; vaddr && vaddr <= map->node.last; vaddr += PAGE_SIZE) {
+		word = vfio_unpinned_word(unp, vaddr, NULL);
+		list_for_each_entry(d, &map->domains, link) {
+			if (!(*word & UNP_PRESENT) || (only && d != only))
+				continue;
+			WARN_ON_ONCE(iommu_remap_pte(d->domain, map->iova +
+					vaddr - map->node.start,
+					PFN_PHYS(unp_pfn(*word)), PAGE_SIZE, 1,
+					UNP_PROT, &d->gather, NULL));
+		}
+		if (!((vaddr + PAGE_SIZE) % UNP_CHUNK_SIZE)) {
+			vfio_unpinned_commit(unp);
+			spin_unlock(&unp->lock);
+			cond_resched();
+			spin_lock(&unp->lock);
+		}
+	}
+	vfio_unpinned_commit(unp);
+	spin_unlock(&unp->lock);
+}
+
+/**
+ * vfio_unpinned_map_publish - Let leaves appear in a mapping
+ * @map: the mapping with its domains
+ *
+ * From here on the gate and the late pass know of it. KVM may have SPTEs for
+ * the range that never passed the gate, so it is made to drop them. Marked
+ * pages are populated.
+ *
+ * Context: Process context of the user, may sleep.
+ */
+void vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+
+	mutex_lock(&unp->update_lock);
+	spin_lock(&unp->lock);
+	interval_tree_insert(&map->node, &unp->maps);
+	map->published = true;
+	spin_unlock(&unp->lock);
+
+	/* Another mapping may cover the same memory. */
+	unp_copy_leaves(map, NULL);
+	mmu_notifier_zap_secondary(unp->mn.mm, map->node.start,
+				   map->node.last + 1, unp);
+	vfio_unpinned_populate(map);
+	mutex_unlock(&unp->update_lock);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_map_publish);
+
+/**
+ * vfio_unpinned_add_domain - Add an IOMMU domain to a mapping
+ * @map: the mapping, published or not
+ * @domain: the domain; nothing is mapped in it at the mapping's IOVA
+ *
+ * If the mapping is published, the domain gets a copy of all leaves.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EOPNOTSUPP if the domain can't remap, -ENOMEM.
+ */
+int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
+			     struct iommu_domain *domain)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+	struct vfio_unpinned_domain *d;
+	int ret;
+
+	d = kzalloc(sizeof(*d), GFP_KERNEL_ACCOUNT);
+	if (!d)
+		return -ENOMEM;
+	d->domain = domain;
+	INIT_LIST_HEAD(&d->flush_link);
+	iommu_iotlb_gather_init(&d->gather);
+
+	ret = iommu_remap_prepare(domain, map->iova,
+				  map->node.last - map->node.start + 1,
+				  GFP_KERNEL_ACCOUNT);
+	if (ret) {
+		kfree(d);
+		return ret;
+	}
+
+	mutex_lock(&unp->update_lock);
+	spin_lock(&unp->lock);
+	list_add_tail(&d->link, &map->domains);
+	spin_unlock(&unp->lock);
+	if (map->published)
+		unp_copy_leaves(map, d);
+	mutex_unlock(&unp->update_lock);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_add_domain);
+
+/*
+ * Clear all leaves of a dying domain and flush them, then forget it. Until
+ * then brackets see it, so no frame is freed under a leaf.
+ */
+static void unp_remove_domain(struct vfio_unpinned_map *map,
+			      struct vfio_unpinned_domain *d)
+{
+	unsigned long size = map->node.last - map->node.start + 1;
+	struct vfio_unpinned_mm *unp = map->unp;
+	unsigned long off = 0, len;
+
+	lockdep_assert_held(&unp->update_lock);
+	spin_lock(&unp->lock);
+	d->dying = true;
+	for (; off < size; off += len) {
+		len = min(size - off, UNP_CHUNK_SIZE);
+		WARN_ON_ONCE(iommu_remap_pte(d->domain, map->iova + off, 0,
+					     PAGE_SIZE, len >> PAGE_SHIFT, 0,
+					     &d->gather, NULL));
+		if (d->gather.end) {
+			iommu_iotlb_sync(d->domain, &d->gather);
+			unp->stats.flushes++;
+		}
+		spin_unlock(&unp->lock);
+		cond_resched();
+		spin_lock(&unp->lock);
+	}
+	list_del(&d->link);
+	spin_unlock(&unp->lock);
+	iommu_remap_release(d->domain, map->iova, size);
+	kfree(d);
+}
+
+/**
+ * vfio_unpinned_del_domain - Remove an IOMMU domain from a mapping
+ * @map: the mapping
+ * @domain: the domain; may be unknown to the mapping
+ *
+ * Upon return no leaf of the mapping is left in the domain.
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
+			      struct iommu_domain *domain)
+{
+	struct vfio_unpinned_domain *d;
+
+	guard(mutex)(&map->unp->update_lock);
+	list_for_each_entry(d, &map->domains, link) {
+		if (d->domain == domain) {
+			unp_remove_domain(map, d);
+			return;
+		}
+	}
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_del_domain);
+
+/* A page whose last mapping is dying loses its word and its late pin. */
+static void unp_unmap_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long *word, bool unused)
+{
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&unp->lock);
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
+	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
+		if (!container_of(node, struct vfio_unpinned_map, node)->dying)
+			return;
+	}
+	vfio_unpinned_zap(unp, vaddr, UNP_ZAP_UNMAP);
+}
+
+/**
+ * vfio_unpinned_map_destroy - Undo a mapping
+ * @map: the mapping, published or not; freed
+ *
+ * Upon return no leaf of it is left, all is flushed and given back.
+ *
+ * Context: Process context, may sleep. Can't fail, allocates nothing.
+ */
+void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+	struct vfio_unpinned_domain *d, *next;
+
+	mutex_lock(&unp->update_lock);
+	spin_lock(&unp->lock);
+	map->dying = true;
+	spin_unlock(&unp->lock);
+
+	if (map->published)
+		unp_for_each_leaf(unp, map->node.start, map->node.last, true,
+				  false, unp_unmap_page);
+	list_for_each_entry_safe(d, next, &map->domains, link)
+		unp_remove_domain(map, d);
+
+	spin_lock(&unp->lock);
+	if (map->published)
+		interval_tree_remove(&map->node, &unp->maps);
+	spin_unlock(&unp->lock);
+	unp_put_chunks(unp, map->node.start, map->node.last);
+	mutex_unlock(&unp->update_lock);
+
+	vfio_unpinned_uncharge(unp, map->charged);
+	vfio_unpinned_mm_put(unp);
+	kfree(map);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_map_destroy);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("VFIO: DMA mappings of memory that is not pinned");

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * VFIO: unpinned DMA mappings, private definitions
+ *
+ * vfio_iommu_type1_unpinned.c has the leaves: who sets them, who zaps them.
+ * vfio_unpinned_pins.c has the pin bitmap, late pins and their limit.
+ * vfio_unpinned_debugfs.c shows the counters.
+ * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
+ *
+ * Nothing here knows of the structures of vfio_iommu_type1.c.
+ */
+#ifndef VFIO_UNPINNED_H
+#define VFIO_UNPINNED_H
+
+#include <linux/interval_tree.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+struct dentry;
+struct shrinker;
+struct vfio_iommu_type1_pin_bitmap;
+
+/*
+ * One word per user page says what the leaves of the page are, in every domain
+ * of every mapping that covers the page. The words are in chunks of one page.
+ *
+ *	0			no leaf
+ *	PRESENT			leaf, the page is held by the user's page table
+ *	PRESENT | GATED		... and KVM may have a writable SPTE for it
+ *	PRESENT | PINNED	leaf, the page is held by a late pin; no bracket
+ *				has passed the gate since, there is no SPTE
+ *	PRESENT | PINNED | GATED  ... and KVM may have a writable SPTE for it
+ */
+#define UNP_PRESENT	BIT(0)
+#define UNP_GATED	BIT(1)	/* the gate has validated it since the last bracket */
+#define UNP_PINNED	BIT(2)	/* a late pin is held */
+
+#define UNP_CHUNK_SHIFT	(PAGE_SHIFT + PAGE_SHIFT - 3)
+#define UNP_CHUNK_SIZE	BIT(UNP_CHUNK_SHIFT)
+#define UNP_CHUNK_WORDS	BIT(UNP_CHUNK_SHIFT - PAGE_SHIFT)
+
+/* How many leaves a blockable bracket handles before it drops the lock. */
+#define UNP_BATCH_LEAVES	4096
+/* How many late pins wait for one flush. */
+#define UNP_UNPIN_BATCH		64
+
+/**
+ * struct vfio_unpinned_chunk - The words of UNP_CHUNK_WORDS user pages
+ * @leaf: the words; protected by vfio_unpinned_mm.lock
+ * @leaves: how many of them are PRESENT; same lock
+ * @pins: how many of them are PINNED; same lock
+ * @users: mappings that cover a part of it; vfio_unpinned_mm.update_lock
+ */
+struct vfio_unpinned_chunk {
+	unsigned long *leaf;
+	unsigned int leaves;
+	unsigned int pins;
+	unsigned int users;
+};
+
+/**
+ * struct vfio_unpinned_domain - An IOMMU domain that a mapping is in
+ * @domain: the domain; immutable
+ * @link: in vfio_unpinned_map.domains; vfio_unpinned_mm.lock
+ * @flush_link: in vfio_unpinned_mm.flush_list while @gather is not empty
+ * @gather: what to flush; vfio_unpinned_mm.lock
+ * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
+ */
+struct vfio_unpinned_domain {
+	struct iommu_domain *domain;
+	struct list_head link;
+	struct list_head flush_link;
+	struct iommu_iotlb_gather gather;
+	bool dying;
+};
+
+/**
+ * struct vfio_unpinned_map - One unpinned mapping of a container
+ * @node: user addresses, in vfio_unpinned_mm.maps while published
+ * @unp: the address space; immutable
+ * @iova: first IOVA; immutable
+ * @charged: pages charged to locked_vm; immutable
+ * @domains: list of struct vfio_unpinned_domain; vfio_unpinned_mm.lock
+ * @published: @node is in the tree; vfio_unpinned_mm.lock
+ * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
+ */
+struct vfio_unpinned_map {
+	struct interval_tree_node node;
+	struct vfio_unpinned_mm *unp;
+	dma_addr_t iova;
+	unsigned long charged;
+	struct list_head domains;
+	bool published;
+	bool dying;
+};
+
+/**
+ * struct vfio_unpinned_bitmap - The registered pin bitmap
+ * @bits: kernel mapping, little endian; written by the guest at any time
+ * @pages: the user's pages behind @bits, pinned
+ * @nr_pages: how many
+ * @vaddr: where the user has it
+ * @first: page number in IOVA space of bit 0
+ * @npages: bits
+ * @limit: of late pins, in pages
+ * @charged: pages charged to locked_vm
+ * @users: containers that registered it; vfio_unpinned_mm.update_lock
+ * @trusted: the guest maintains the marks; vfio_unpinned_mm.lock
+ *
+ * All else is immutable while registered.
+ */
+struct vfio_unpinned_bitmap {
+	const void *bits;
+	struct page **pages;
+	unsigned long nr_pages;
+	unsigned long vaddr;
+	unsigned long first;
+	unsigned long npages;
+	unsigned long limit;
+	unsigned long charged;
+	unsigned int users;
+	bool trusted;
+};
+
+/* Counters, protected by vfio_unpinned_mm.lock. In leaves, if nothing is said. */
+struct vfio_unpinned_stats {
+	u64 populates;		/* set by the gate */
+	u64 zaps;
+	u64 flushes;		/* IOTLB flushes, per domain */
+	u64 late_pins;		/* pages held now, whole folios */
+	u64 late_pins_peak;
+	u64 pin_events;		/* late pins taken */
+	u64 marks_found;	/* marked pages that a bracket met */
+	u64 over_limit_zaps;	/* marked and zapped: limit or no reference */
+	u64 forced_zaps;	/* marked and zapped: exit, OOM or poison */
+	u64 orphan_zaps;	/* the address got other memory */
+	u64 refused_pages;	/* memory that gets no leaf */
+	u64 released;		/* late pins released after the mark went */
+	u64 worker_populates;	/* marked pages populated by the host */
+	u64 leaves;		/* present now */
+};
+
+/**
+ * struct vfio_unpinned_mm - Everything unpinned of one user address space
+ * @mn: the subscription
+ * @link: in the list of all; vfio_unpinned_mms_lock
+ * @users: mappings and bitmap registrations; vfio_unpinned_mms_lock
+ * @update_lock: serializes changes of what is mapped and registered
+ * @lock: protects all leaves and their words, see vfio_iommu_type1_unpinned.c
+ * @chunks: by user address >> UNP_CHUNK_SHIFT; changed under both locks
+ * @maps: published mappings by user address; changed under both locks
+ * @bitmap: the registered bitmap or NULL; changed under both locks
+ * @flush_list: domains with something to flush; empty when @lock is free
+ * @unpin: pages whose late pin is dropped after the flush; @lock
+ * @nr_unpin: how many; 0 when @lock is free
+ * @dead: the address space is gone, no leaf is set anymore; @lock
+ * @want_populate: marked pages without a leaf may exist; @lock
+ * @stats: counters; @lock
+ * @work: releases late pins and populates marked pages
+ * @shrinker: releases late pins under pressure
+ * @debugfs: directory of the counters
+ */
+struct vfio_unpinned_mm {
+	struct mmu_notifier mn;
+	struct list_head link;
+	unsigned int users;
+	struct mutex update_lock;
+	spinlock_t lock;
+	struct xarray chunks;
+	struct rb_root_cached maps;
+	struct vfio_unpinned_bitmap *bitmap;
+	struct list_head flush_list;
+	struct page *unpin[UNP_UNPIN_BATCH];
+	unsigned int nr_unpin;
+	bool dead;
+	bool want_populate;
+	struct vfio_unpinned_stats stats;
+	struct delayed_work work;
+	struct shrinker *shrinker;
+	struct dentry *debugfs;
+};
+
+/* Why a leaf goes, for the tracepoint */
+enum vfio_unpinned_zap_reason {
+	UNP_ZAP_UNMARKED,
+	UNP_ZAP_LIMIT,
+	UNP_ZAP_FORCED,
+	UNP_ZAP_ORPHAN,
+	UNP_ZAP_RELEASE,
+	UNP_ZAP_UNMAP,
+};
+
+static inline unsigned long unp_pfn(unsigned long word)
+{
+	return word >> PAGE_SHIFT;
+}
+
+static inline struct page *unp_page(unsigned long word)
+{
+	return pfn_to_page(unp_pfn(word));
+}
+
+/* For vfio_iommu_type1.c */
+#if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
+struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
+						   unsigned long vaddr,
+						   size_t size);
+void vfio_unpinned_map_publish(struct vfio_unpinned_map *map);
+void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map);
+int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
+			     struct iommu_domain *domain);
+void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
+			      struct iommu_domain *domain);
+int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
+			       void __user *arg);
+void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered);
+#else
+static inline struct vfio_unpinned_map *
+vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
+{
+}
+
+static inline void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
+{
+}
+
+static inline int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
+					   struct iommu_domain *domain)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
+					    struct iommu_domain *domain)
+{
+}
+
+static inline int
+vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
+			   void __user *arg)
+{
+	return -ENOTTY;
+}
+
+static inline void
+vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
+{
+}
+#endif
+
+/* vfio_iommu_type1_unpinned.c, for vfio_unpinned_pins.c */
+struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
+void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
+unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
+				  unsigned long vaddr,
+				  struct vfio_unpinned_chunk **chunk);
+bool vfio_unpinned_page_ok(unsigned long pfn);
+void vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		       unsigned long pfn, unsigned long flags);
+void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		       enum vfio_unpinned_zap_reason reason);
+void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
+
+/* vfio_unpinned_pins.c, for vfio_iommu_type1_unpinned.c */
+int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
+bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+void vfio_unpinned_populate(struct vfio_unpinned_map *map);
+void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp);
+
+/* vfio_unpinned_debugfs.c */
+#ifdef CONFIG_VFIO_DEBUGFS
+void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp);
+#else
+static inline void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp)
+{
+}
+
+static inline void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
+{
+}
+#endif
+
+/*
+ * Switches that break one protection each, so that a test can show that it
+ * would notice. They do not exist but in a test configuration.
+ */
+#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+extern bool vfio_unpinned_break_flush;
+extern bool vfio_unpinned_break_late;
+extern bool vfio_unpinned_break_pin;
+extern unsigned int vfio_unpinned_pause_ms;
+#else
+#define vfio_unpinned_break_flush	false
+#define vfio_unpinned_break_late	false
+#define vfio_unpinned_break_pin		false
+#define vfio_unpinned_pause_ms		0
+#endif
+
+#endif /* VFIO_UNPINNED_H */

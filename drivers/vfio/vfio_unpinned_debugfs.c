@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO: counters of unpinned DMA mappings
+ *
+ * vfio/unpinned/PID-N/stats in debugfs, one "name: value" per line; PID is the
+ * process that made the first mapping, N tells objects of one PID apart.
+ */
+#include <linux/debugfs.h>
+#include <linux/seq_file.h>
+#include "vfio_unpinned.h"
+
+static int stats_show(struct seq_file *seq, void *unused)
+{
+	struct vfio_unpinned_mm *unp = seq->private;
+	struct vfio_unpinned_stats s;
+	unsigned long limit;
+	bool trusted;
+
+	spin_lock(&unp->lock);
+	s = unp->stats;
+	limit = unp->bitmap ? unp->bitmap->limit : 0;
+	trusted = unp->bitmap && unp->bitmap->trusted;
+	spin_unlock(&unp->lock);
+
+#define SHOW(field)	seq_printf(seq, #field ": %llu\n", s.field)
+	SHOW(leaves);
+	SHOW(populates);
+	SHOW(worker_populates);
+	SHOW(zaps);
+	SHOW(flushes);
+	SHOW(marks_found);
+	SHOW(late_pins);
+	SHOW(late_pins_peak);
+	SHOW(pin_events);
+	SHOW(released);
+	SHOW(over_limit_zaps);
+	SHOW(forced_zaps);
+	SHOW(orphan_zaps);
+	SHOW(refused_pages);
+#undef SHOW
+	seq_printf(seq, "limit: %lu\n", limit);
+	seq_printf(seq, "trusted: %d\n", trusted);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(stats);
+
+/* Below the directory of VFIO, which is made before anybody can get here. */
+static struct dentry *unp_debugfs_root(void)
+{
+	struct dentry *vfio = debugfs_lookup("vfio", NULL);
+	struct dentry *root = debugfs_lookup("unpinned", vfio);
+
+	if (!root)
+		root = debugfs_create_dir("unpinned", vfio);
+	else
+		dput(root);
+	dput(vfio);
+	return root;
+}
+
+/**
+ * vfio_unpinned_debugfs_init - Show the counters of an address space
+ * @unp: the address space
+ *
+ * Context: Process context, calls are serialized.
+ */
+void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp)
+{
+	static unsigned int count;
+	char name[32];
+
+	snprintf(name, sizeof(name), "%d-%u", task_tgid_nr(current), count++);
+	unp->debugfs = debugfs_create_dir(name, unp_debugfs_root());
+	debugfs_create_file("stats", 0400, unp->debugfs, unp, &stats_fops);
+}
+
+/**
+ * vfio_unpinned_debugfs_exit - Undo vfio_unpinned_debugfs_init()
+ * @unp: the address space
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
+{
+	debugfs_remove_recursive(unp->debugfs);
+}

@@ -1,0 +1,638 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO: late pins of unpinned DMA mappings
+ *
+ * The guest sets a bit in the pin bitmap for each page that a device may
+ * access now. Nothing happens on the host until a bracket is about to take
+ * such a page away: then the late pass takes a FOLL_PIN reference instead of
+ * the leaf, and reclaim, migration and the like back off by their own checks
+ * for pinned pages. The pin goes when the guest has cleared the bit:
+ *
+ *   - in the next bracket over the page;
+ *   - by the worker, once a second while pins are held;
+ *   - by the shrinker, under pressure.
+ *
+ * The latter two follow the gated rule. GATED: the gate has validated the
+ * frame and no bracket has passed since, so the page table of the user still
+ * holds it, KVM may map it, and the next bracket will see it: unpin and keep
+ * the leaf. Not GATED: a bracket has passed, the page table may have moved on
+ * and KVM has no SPTE: zap, flush and unpin. To keep an ungated leaf would free
+ * a frame under it, to zap a gated one would break the guest's next touch.
+ *
+ * The limit counts whole folios, since a pin on one page holds all of it. A
+ * folio is counted while at least one of its pages is PINNED; neighbours are
+ * found by their words, as pages of one folio lie side by side in the user's
+ * address space. Where they do not, the folio counts more than once.
+ *
+ * Locks: see vfio_iommu_type1_unpinned.c.
+ */
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vfio.h>
+#include <linux/vmalloc.h>
+#include "vfio_unpinned.h"
+#include "vfio_unpinned_trace.h"
+
+/* How often late pins are looked at while some are held. */
+#define UNP_WORK_INTERVAL	HZ
+
+#define UNP_BITMAP_MAX_PAGES	((u64)INT_MAX)
+
+static bool unp_bit(const struct vfio_unpinned_bitmap *bm, dma_addr_t iova)
+{
+	unsigned long nr = (iova >> PAGE_SHIFT) - bm->first;
+
+	/* Below the first page, the difference wraps. */
+	return nr < bm->npages && test_bit_le(nr, bm->bits);
+}
+
+/**
+ * vfio_unpinned_marked - Does a device access this page now?
+ * @unp: the address space
+ * @vaddr: user address of the page, with or without a leaf
+ *
+ * Until the guest maintains its marks, every page counts as marked.
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: true if it is marked at one of the IOVAs where it is mapped.
+ */
+bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	const struct vfio_unpinned_bitmap *bm = unp->bitmap;
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&unp->lock);
+	if (!bm)
+		return false;
+	if (!bm->trusted)
+		return true;
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
+	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
+		struct vfio_unpinned_map *map =
+			container_of(node, struct vfio_unpinned_map, node);
+
+		if (unp_bit(bm, map->iova + vaddr - node->start))
+			return true;
+	}
+	return false;
+}
+
+/* Is @vaddr a PINNED page with this frame? */
+static bool unp_pinned_at(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long pfn)
+{
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+
+	return word && (*word & UNP_PINNED) && unp_pfn(*word) == pfn;
+}
+
+/*
+ * What a pin on @page, at @vaddr and not PINNED itself, adds to the count: 0 if
+ * another page of the folio is PINNED. The folio is pinned, so it is stable.
+ */
+static unsigned long unp_pin_cost(struct vfio_unpinned_mm *unp,
+				  unsigned long vaddr, struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	unsigned long nr = folio_nr_pages(folio);
+	unsigned long idx = folio_page_idx(folio, page);
+	unsigned long i;
+
+	lockdep_assert_held(&unp->lock);
+	for (i = 0; i < nr; i++) {
+		if (i != idx &&
+		    unp_pinned_at(unp, vaddr + (i - idx) * PAGE_SIZE,
+				  folio_pfn(folio) + i))
+			return 0;
+	}
+	return nr;
+}
+
+/* Account a pin that was just taken on @page, unless the limit is in the way. */
+static bool unp_account_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			    struct page *page)
+{
+	unsigned long cost = unp_pin_cost(unp, vaddr, page);
+	struct vfio_unpinned_chunk *chunk;
+
+	lockdep_assert_held(&unp->lock);
+	if (unp->stats.late_pins + cost > unp->bitmap->limit)
+		return false;
+	vfio_unpinned_word(unp, vaddr, &chunk);
+	chunk->pins++;
+	unp->stats.pin_events++;
+	unp->stats.late_pins += cost;
+	unp->stats.late_pins_peak = max(unp->stats.late_pins_peak,
+					unp->stats.late_pins);
+	mod_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
+	return true;
+}
+
+/**
+ * vfio_unpinned_late_pin - Hold a marked page instead of zapping its leaf
+ * @unp: the address space
+ * @vaddr: user address of a page that has a leaf and no pin
+ *
+ * Context: Late pass, with @unp->lock held.
+ * Return: false if the limit is reached or the page can't be pinned.
+ */
+bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+	struct page *page = unp_page(*word);
+
+	lockdep_assert_held(&unp->lock);
+	if (vfio_unpinned_break_pin || !folio_pin_mapped(unp->mn.mm, page))
+		return false;
+	if (!unp_account_pin(unp, vaddr, page)) {
+		unpin_user_page(page);
+		return false;
+	}
+	*word |= UNP_PINNED;
+	trace_unpinned_late_pin(vaddr, *word);
+	return true;
+}
+
+/**
+ * vfio_unpinned_drop_pin - Account the end of a late pin
+ * @unp: the address space
+ * @vaddr: user address of a PINNED page, which is not PINNED upon return
+ *
+ * The caller drops the reference later.
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, &chunk);
+
+	*word &= ~UNP_PINNED;
+	chunk->pins--;
+	unp->stats.late_pins -= unp_pin_cost(unp, vaddr, unp_page(*word));
+}
+
+/* The gated rule, for a PINNED page whose mark is clear. */
+static void unp_release_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     unsigned long *word)
+{
+	struct page *page = unp_page(*word);
+
+	lockdep_assert_held(&unp->lock);
+	unp->stats.released++;
+	if (!(*word & UNP_GATED)) {
+		vfio_unpinned_zap(unp, vaddr, UNP_ZAP_RELEASE);
+		return;
+	}
+	folio_mark_dirty(page_folio(page));
+	vfio_unpinned_drop_pin(unp, vaddr);
+	trace_unpinned_release(vaddr, *word);
+	unpin_user_page(page);
+}
+
+/*
+ * Release the late pins whose mark is clear, @budget at most. Returns how many.
+ * A mark that is set right now does no harm: without GATED its touch faults
+ * and waits for the lock in the gate, with GATED the leaf stays.
+ */
+static unsigned long unp_release_unmarked(struct vfio_unpinned_mm *unp,
+					  unsigned long budget)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long index, i, done = 0;
+
+	spin_lock(&unp->lock);
+	xa_for_each(&unp->chunks, index, chunk) {
+		for (i = 0; i < UNP_CHUNK_WORDS && chunk->pins; i++) {
+			unsigned long vaddr = (index << UNP_CHUNK_SHIFT) +
+					      (i << PAGE_SHIFT);
+
+			if (!(chunk->leaf[i] & UNP_PINNED) ||
+			    vfio_unpinned_marked(unp, vaddr))
+				continue;
+			unp_release_page(unp, vaddr, &chunk->leaf[i]);
+			done++;
+		}
+		vfio_unpinned_commit(unp);
+		if (done >= budget)
+			break;
+		cond_resched_lock(&unp->lock);
+	}
+	spin_unlock(&unp->lock);
+	return done;
+}
+
+static unsigned long unp_shrink_count(struct shrinker *shrinker,
+				      struct shrink_control *sc)
+{
+	struct vfio_unpinned_mm *unp = shrinker->private_data;
+
+	return READ_ONCE(unp->stats.late_pins) ?: SHRINK_EMPTY;
+}
+
+static unsigned long unp_shrink_scan(struct shrinker *shrinker,
+				     struct shrink_control *sc)
+{
+	struct vfio_unpinned_mm *unp = shrinker->private_data;
+
+	return unp_release_unmarked(unp, sc->nr_to_scan) ?: SHRINK_STOP;
+}
+
+/* Has a marked page no leaf, and may it get one? */
+static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+
+	return word && !(*word & UNP_PRESENT) && !unp->dead && unp->bitmap &&
+	       unp->bitmap->trusted && vfio_unpinned_marked(unp, vaddr);
+}
+
+/*
+ * Give a page that was just pinned for writing a leaf, as PINNED and not GATED.
+ * No check against brackets is needed: as long as there is no leaf there is no
+ * writable SPTE, and if the page table has moved on to another frame by now,
+ * the gate replaces the leaf before the guest can write there.
+ */
+static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   struct page *page)
+{
+	bool adopted = false, full = false;
+
+	spin_lock(&unp->lock);
+	if (unp_wants_leaf(unp, vaddr) &&
+	    vfio_unpinned_page_ok(page_to_pfn(page))) {
+		adopted = unp_account_pin(unp, vaddr, page);
+		full = !adopted;
+	}
+	if (adopted) {
+		vfio_unpinned_set(unp, vaddr, page_to_pfn(page), UNP_PINNED);
+		unp->stats.worker_populates++;
+		vfio_unpinned_commit(unp);
+	}
+	spin_unlock(&unp->lock);
+	if (!adopted)
+		unpin_user_page(page);
+	return !full;
+}
+
+/* Returns false if the limit is reached. */
+static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	struct page *page;
+	bool wanted;
+	long ret;
+
+	spin_lock(&unp->lock);
+	wanted = unp_wants_leaf(unp, vaddr);
+	spin_unlock(&unp->lock);
+	if (!wanted)
+		return true;
+
+	mmap_read_lock(unp->mn.mm);
+	ret = pin_user_pages_remote(unp->mn.mm, vaddr, 1, FOLL_WRITE, &page,
+				    NULL);
+	mmap_read_unlock(unp->mn.mm);
+	/* No memory there: the device faults. */
+	if (ret != 1)
+		return true;
+	return unp_adopt_page(unp, vaddr, page);
+}
+
+/**
+ * vfio_unpinned_populate - Populate the marked pages of a mapping
+ * @map: a published mapping
+ *
+ * For buffers that no CPU touches again. Up to the limit; the rest is left to
+ * the worker, which comes back.
+ *
+ * Context: Process context with @map->unp->update_lock held and an mm_users
+ *	reference, may sleep.
+ */
+void vfio_unpinned_populate(struct vfio_unpinned_map *map)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+	struct vfio_unpinned_bitmap *bm = unp->bitmap;
+	unsigned long start = map->iova >> PAGE_SHIFT;
+	unsigned long nr, end;
+
+	lockdep_assert_held(&unp->update_lock);
+	if (!bm || !bm->trusted)
+		return;
+	end = start + ((map->node.last - map->node.start) >> PAGE_SHIFT) + 1;
+	if (end <= bm->first)
+		return;
+	nr = max(start, bm->first) - bm->first;
+	end = min(end - bm->first, bm->npages);
+	for (nr = find_next_bit_le(bm->bits, end, nr); nr < end;
+	     nr = find_next_bit_le(bm->bits, end, nr + 1)) {
+		unsigned long off = (nr + bm->first - start) << PAGE_SHIFT;
+
+		if (!unp_populate_page(unp, map->node.start + off)) {
+			spin_lock(&unp->lock);
+			vfio_unpinned_want_populate(unp);
+			spin_unlock(&unp->lock);
+			return;
+		}
+		cond_resched();
+	}
+}
+
+/**
+ * vfio_unpinned_want_populate - Marked pages without a leaf may exist
+ * @unp: the address space
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
+{
+	lockdep_assert_held(&unp->lock);
+	unp->want_populate = true;
+	mod_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
+}
+
+static void unp_populate_all(struct vfio_unpinned_mm *unp)
+{
+	struct interval_tree_node *node;
+	bool wanted;
+
+	/* @maps does not change under update_lock. */
+	guard(mutex)(&unp->update_lock);
+	spin_lock(&unp->lock);
+	wanted = unp->want_populate;
+	unp->want_populate = false;
+	spin_unlock(&unp->lock);
+	if (!wanted || !mmget_not_zero(unp->mn.mm))
+		return;
+	for (node = interval_tree_iter_first(&unp->maps, 0, ULONG_MAX); node;
+	     node = interval_tree_iter_next(node, 0, ULONG_MAX))
+		vfio_unpinned_populate(container_of(node,
+						    struct vfio_unpinned_map,
+						    node));
+	/* The last reference must not tear the mm down under our lock. */
+	mmput_async(unp->mn.mm);
+}
+
+static void unp_work(struct work_struct *work)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(work, struct vfio_unpinned_mm, work.work);
+
+	unp_release_unmarked(unp, ULONG_MAX);
+	unp_populate_all(unp);
+
+	spin_lock(&unp->lock);
+	if (unp->stats.late_pins)
+		queue_delayed_work(system_unbound_wq, &unp->work,
+				   UNP_WORK_INTERVAL);
+	spin_unlock(&unp->lock);
+}
+
+/**
+ * vfio_unpinned_pins_init - Prepare what releases late pins
+ * @unp: the address space, not yet subscribed
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp)
+{
+	INIT_DELAYED_WORK(&unp->work, unp_work);
+	unp->shrinker = shrinker_alloc(0, "vfio-unpinned");
+	if (!unp->shrinker)
+		return -ENOMEM;
+	unp->shrinker->count_objects = unp_shrink_count;
+	unp->shrinker->scan_objects = unp_shrink_scan;
+	unp->shrinker->private_data = unp;
+	shrinker_register(unp->shrinker);
+	return 0;
+}
+
+/**
+ * vfio_unpinned_pins_exit - Undo vfio_unpinned_pins_init()
+ * @unp: the address space, without mappings and registration
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp)
+{
+	shrinker_free(unp->shrinker);
+	cancel_delayed_work_sync(&unp->work);
+}
+
+static void unp_free_bitmap(struct vfio_unpinned_bitmap *bm)
+{
+	if (bm->bits)
+		vunmap(bm->bits);
+	unpin_user_pages(bm->pages, bm->nr_pages);
+	kvfree(bm->pages);
+	kfree(bm);
+}
+
+/* Pin and map the user's bitmap: it is read in brackets, of any process. */
+static int unp_map_bitmap(struct vfio_unpinned_bitmap *bm)
+{
+	unsigned long nr = DIV_ROUND_UP(DIV_ROUND_UP(bm->npages, BITS_PER_BYTE),
+					PAGE_SIZE);
+	int ret;
+
+	bm->pages = kvcalloc(nr, sizeof(*bm->pages), GFP_KERNEL_ACCOUNT);
+	if (!bm->pages)
+		return -ENOMEM;
+	while (bm->nr_pages < nr) {
+		ret = pin_user_pages_fast(bm->vaddr + bm->nr_pages * PAGE_SIZE,
+					  nr - bm->nr_pages,
+					  FOLL_WRITE | FOLL_LONGTERM,
+					  bm->pages + bm->nr_pages);
+		if (ret <= 0)
+			return ret == -ENOMEM ? -ENOMEM : -EFAULT;
+		bm->nr_pages += ret;
+	}
+	bm->bits = vmap(bm->pages, nr, VM_MAP, PAGE_KERNEL);
+	return bm->bits ? 0 : -ENOMEM;
+}
+
+static struct vfio_unpinned_bitmap *
+unp_create_bitmap(const struct vfio_iommu_type1_pin_bitmap *arg)
+{
+	struct vfio_unpinned_bitmap *bm;
+	int ret;
+
+	bm = kzalloc(sizeof(*bm), GFP_KERNEL_ACCOUNT);
+	if (!bm)
+		return ERR_PTR(-ENOMEM);
+	bm->vaddr = arg->vaddr;
+	bm->first = arg->iova >> PAGE_SHIFT;
+	bm->npages = arg->npages;
+	bm->limit = arg->limit;
+	ret = unp_map_bitmap(bm);
+	if (ret)
+		goto err_free;
+
+	/* The late pass can't charge, so the limit is charged whole. */
+	bm->charged = bm->limit + bm->nr_pages;
+	ret = account_locked_vm(current->mm, bm->charged, true);
+	if (ret)
+		goto err_free;
+	return bm;
+
+err_free:
+	unp_free_bitmap(bm);
+	return ERR_PTR(ret);
+}
+
+static bool unp_same_bitmap(const struct vfio_unpinned_bitmap *bm,
+			    const struct vfio_iommu_type1_pin_bitmap *arg)
+{
+	return bm->vaddr == arg->vaddr && bm->npages == arg->npages &&
+	       bm->first == arg->iova >> PAGE_SHIFT && bm->limit == arg->limit;
+}
+
+static int unp_register(struct vfio_unpinned_mm *unp,
+			const struct vfio_iommu_type1_pin_bitmap *arg)
+{
+	struct vfio_unpinned_bitmap *bm;
+
+	guard(mutex)(&unp->update_lock);
+	if (unp->bitmap) {
+		if (!unp_same_bitmap(unp->bitmap, arg))
+			return -EEXIST;
+		unp->bitmap->users++;
+		return 0;
+	}
+	bm = unp_create_bitmap(arg);
+	if (IS_ERR(bm))
+		return PTR_ERR(bm);
+	bm->users = 1;
+	spin_lock(&unp->lock);
+	unp->bitmap = bm;
+	spin_unlock(&unp->lock);
+	return 0;
+}
+
+static void unp_trust(struct vfio_unpinned_mm *unp, bool trusted)
+{
+	spin_lock(&unp->lock);
+	unp->bitmap->trusted = trusted;
+	unp->want_populate = trusted;
+	mod_delayed_work(system_unbound_wq, &unp->work, 0);
+	spin_unlock(&unp->lock);
+}
+
+static int unp_check_register(const struct vfio_iommu_type1_pin_bitmap *arg)
+{
+	u64 last, bytes = DIV_ROUND_UP_ULL(arg->npages, BITS_PER_BYTE);
+
+	if (!arg->npages || arg->npages > UNP_BITMAP_MAX_PAGES)
+		return -EINVAL;
+	if (!arg->limit || arg->limit > arg->npages)
+		return -EINVAL;
+	if (!PAGE_ALIGNED(arg->vaddr) || !PAGE_ALIGNED(arg->iova))
+		return -EINVAL;
+	if (check_add_overflow(arg->vaddr, bytes - 1, &last) ||
+	    last > ULONG_MAX ||
+	    check_add_overflow(arg->iova, (arg->npages << PAGE_SHIFT) - 1,
+			       &last))
+		return -EINVAL;
+	return 0;
+}
+
+/**
+ * vfio_unpinned_bitmap_unregister - End a container's registration
+ * @registered: the container's slot; NULL in it if there is none
+ *
+ * The last one of the address space ends all late pins.
+ *
+ * Context: Process context, may sleep; calls for a slot are serialized.
+ */
+void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
+{
+	struct vfio_unpinned_mm *unp = *registered;
+	struct vfio_unpinned_bitmap *bm;
+
+	if (!unp)
+		return;
+	*registered = NULL;
+
+	mutex_lock(&unp->update_lock);
+	bm = unp->bitmap;
+	if (!--bm->users) {
+		/* All readers hold the lock. */
+		spin_lock(&unp->lock);
+		unp->bitmap = NULL;
+		spin_unlock(&unp->lock);
+		unp_release_unmarked(unp, ULONG_MAX);
+		vfio_unpinned_uncharge(unp, bm->charged);
+		unp_free_bitmap(bm);
+	}
+	mutex_unlock(&unp->update_lock);
+	vfio_unpinned_mm_put(unp);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_bitmap_unregister);
+
+static int unp_ioctl_register(struct vfio_unpinned_mm **registered,
+			      const struct vfio_iommu_type1_pin_bitmap *arg)
+{
+	struct vfio_unpinned_mm *unp;
+	int ret;
+
+	ret = unp_check_register(arg);
+	if (ret)
+		return ret;
+	if (*registered)
+		return -EEXIST;
+	unp = vfio_unpinned_mm_get();
+	if (IS_ERR(unp))
+		return PTR_ERR(unp);
+	ret = unp_register(unp, arg);
+	if (ret)
+		vfio_unpinned_mm_put(unp);
+	else
+		*registered = unp;
+	return ret;
+}
+
+/**
+ * vfio_unpinned_bitmap_ioctl - Handle VFIO_IOMMU_PIN_BITMAP
+ * @registered: the container's slot: the address space whose bitmap it has
+ *	registered, or NULL
+ * @uarg: the user's struct vfio_iommu_type1_pin_bitmap
+ *
+ * Context: Process context of the user, may sleep; calls for a slot are
+ *	serialized.
+ * Return: 0 or an errno as documented with the ioctl.
+ */
+int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
+			       void __user *uarg)
+{
+	struct vfio_iommu_type1_pin_bitmap arg;
+	size_t minsz = offsetofend(struct vfio_iommu_type1_pin_bitmap, limit);
+
+	if (copy_from_user(&arg, uarg, minsz))
+		return -EFAULT;
+	if (arg.argsz < minsz)
+		return -EINVAL;
+	if (arg.flags == VFIO_PIN_BITMAP_FLAG_REGISTER)
+		return unp_ioctl_register(registered, &arg);
+
+	if (arg.vaddr || arg.iova || arg.npages || arg.limit)
+		return -EINVAL;
+	switch (arg.flags) {
+	case VFIO_PIN_BITMAP_FLAG_UNREGISTER:
+	case VFIO_PIN_BITMAP_FLAG_TRUST:
+	case VFIO_PIN_BITMAP_FLAG_DISTRUST:
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (!*registered)
+		return -ENOENT;
+	if (arg.flags == VFIO_PIN_BITMAP_FLAG_UNREGISTER)
+		vfio_unpinned_bitmap_unregister(registered);
+	else
+		unp_trust(*registered, arg.flags == VFIO_PIN_BITMAP_FLAG_TRUST);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_bitmap_ioctl);

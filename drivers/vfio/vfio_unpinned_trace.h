@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM vfio_unpinned
+
+#if !defined(VFIO_UNPINNED_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define VFIO_UNPINNED_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#define show_unp_flags(flags)				\
+	__print_flags(flags, "|",			\
+		      { BIT(0), "PRESENT" },		\
+		      { BIT(1), "GATED" },		\
+		      { BIT(2), "PINNED" })
+
+#define show_unp_reason(reason)				\
+	__print_symbolic(reason,			\
+			 { 0, "UNMARKED" },		\
+			 { 1, "LIMIT" },		\
+			 { 2, "FORCED" },		\
+			 { 3, "ORPHAN" },		\
+			 { 4, "RELEASE" },		\
+			 { 5, "UNMAP" })
+
+DECLARE_EVENT_CLASS(vfio_unpinned_leaf,
+	TP_PROTO(unsigned long vaddr, unsigned long word),
+	TP_ARGS(vaddr, word),
+	TP_STRUCT__entry(
+		__field(unsigned long, vaddr)
+		__field(unsigned long, word)
+	),
+	TP_fast_assign(
+		__entry->vaddr = vaddr;
+		__entry->word = word;
+	),
+	TP_printk("vaddr=%#lx pfn=%#lx flags=%s", __entry->vaddr,
+		  __entry->word >> PAGE_SHIFT,
+		  show_unp_flags(__entry->word & ~PAGE_MASK))
+);
+
+/* A leaf was set, by the gate or by the host for a marked page. */
+DEFINE_EVENT(vfio_unpinned_leaf, unpinned_populate,
+	TP_PROTO(unsigned long vaddr, unsigned long word),
+	TP_ARGS(vaddr, word)
+);
+
+/* A bracket took a late pin instead of the leaf. */
+DEFINE_EVENT(vfio_unpinned_leaf, unpinned_late_pin,
+	TP_PROTO(unsigned long vaddr, unsigned long word),
+	TP_ARGS(vaddr, word)
+);
+
+/* A late pin is dropped, the leaf stays. */
+DEFINE_EVENT(vfio_unpinned_leaf, unpinned_release,
+	TP_PROTO(unsigned long vaddr, unsigned long word),
+	TP_ARGS(vaddr, word)
+);
+
+/* A leaf goes. */
+TRACE_EVENT(unpinned_zap,
+	TP_PROTO(unsigned long vaddr, unsigned long word, int reason),
+	TP_ARGS(vaddr, word, reason),
+	TP_STRUCT__entry(
+		__field(unsigned long, vaddr)
+		__field(unsigned long, word)
+		__field(int, reason)
+	),
+	TP_fast_assign(
+		__entry->vaddr = vaddr;
+		__entry->word = word;
+		__entry->reason = reason;
+	),
+	TP_printk("vaddr=%#lx pfn=%#lx flags=%s reason=%s", __entry->vaddr,
+		  __entry->word >> PAGE_SHIFT,
+		  show_unp_flags(__entry->word & ~PAGE_MASK),
+		  show_unp_reason(__entry->reason))
+);
+
+#endif /* VFIO_UNPINNED_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE vfio_unpinned_trace
+
+#include <trace/define_trace.h>
