@@ -311,37 +311,47 @@ static void unp_change_pte(struct mmu_notifier *mn, struct mm_struct *mm,
 	spin_unlock(&unp->lock);
 }
 
-/* One present leaf in the late pass; @force says that no mark counts. */
+/* May a marked page stay in the late pass? @force says that no mark counts. */
+static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			    unsigned long word, bool force,
+			    enum vfio_unpinned_zap_reason *reason)
+{
+	lockdep_assert_held(&unp->lock);
+	unp->stats.marks_found++;
+	if (force || PageHWPoison(unp_page(word))) {
+		unp->stats.forced_zaps++;
+		*reason = UNP_ZAP_FORCED;
+		return false;
+	}
+	if ((word & UNP_PINNED) || vfio_unpinned_late_pin(unp, vaddr))
+		return true;
+	unp->stats.over_limit_zaps++;
+	vfio_unpinned_want_populate(unp);
+	*reason = UNP_ZAP_LIMIT;
+	return false;
+}
+
+/* One present leaf in the late pass. */
 static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long *word, bool force)
 {
 	enum vfio_unpinned_zap_reason reason = UNP_ZAP_UNMARKED;
 
 	lockdep_assert_held(&unp->lock);
-	if (vfio_unpinned_marked(unp, vaddr)) {
-		unp->stats.marks_found++;
-		if (force || PageHWPoison(unp_page(*word))) {
-			unp->stats.forced_zaps++;
-			reason = UNP_ZAP_FORCED;
-		} else if ((*word & UNP_PINNED) ||
-			   vfio_unpinned_late_pin(unp, vaddr)) {
-			*word &= ~UNP_GATED;
-			return;
-		} else {
-			unp->stats.over_limit_zaps++;
-			vfio_unpinned_want_populate(unp);
-			reason = UNP_ZAP_LIMIT;
-		}
-	}
-	vfio_unpinned_zap(unp, vaddr, reason);
+	if (vfio_unpinned_marked(unp, vaddr) &&
+	    unp_keep_marked(unp, vaddr, *word, force, &reason))
+		*word &= ~UNP_GATED;
+	else
+		vfio_unpinned_zap(unp, vaddr, reason);
 }
 
+typedef void (*unp_leaf_fn)(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			    unsigned long *word, bool arg);
+
 /* Call @fn for each present leaf in [start, last], with the lock held. */
-static void unp_for_each_leaf(struct vfio_unpinned_mm *unp, unsigned long start,
-			      unsigned long last, bool may_sleep, bool arg,
-			      void (*fn)(struct vfio_unpinned_mm *unp,
-					 unsigned long vaddr,
-					 unsigned long *word, bool arg))
+static void unp_walk_leaves(struct vfio_unpinned_mm *unp, unsigned long start,
+			      unsigned long last, bool may_sleep,
+			      unp_leaf_fn fn, bool arg)
 {
 	unsigned long index = start >> UNP_CHUNK_SHIFT;
 	struct vfio_unpinned_chunk *chunk;
@@ -396,9 +406,9 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	 * seen here, or the touch faults and comes back through the gate.
 	 */
 	smp_mb();
-	unp_for_each_leaf(unp, range->start, range->end - 1,
-			  mmu_notifier_range_blockable(range), force,
-			  own ? unp_ungate_page : unp_late_page);
+	unp_walk_leaves(unp, range->start, range->end - 1,
+			  mmu_notifier_range_blockable(range),
+			  own ? unp_ungate_page : unp_late_page, force);
 }
 
 /* A test makes the guest mark and touch here. */
@@ -445,7 +455,7 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 	spin_lock(&unp->lock);
 	unp->dead = true;
 	spin_unlock(&unp->lock);
-	unp_for_each_leaf(unp, 0, ULONG_MAX, true, true, unp_late_page);
+	unp_walk_leaves(unp, 0, ULONG_MAX, true, unp_late_page, true);
 }
 
 /* A page that is late-pinned can't be reclaimed, so spare it the attempt. */
@@ -947,8 +957,8 @@ void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
 	spin_unlock(&unp->lock);
 
 	if (map->published)
-		unp_for_each_leaf(unp, map->node.start, map->node.last, true,
-				  false, unp_unmap_page);
+		unp_walk_leaves(unp, map->node.start, map->node.last, true,
+				  unp_unmap_page, false);
 	list_for_each_entry_safe(d, next, &map->domains, link)
 		unp_remove_domain(map, d);
 

@@ -169,8 +169,8 @@ struct vfio_unpinned_mm {
 	struct mmu_notifier mn;
 	struct list_head link;
 	unsigned int users;
-	struct mutex update_lock;
-	spinlock_t lock;
+	struct mutex update_lock;	/* what is mapped and registered */
+	spinlock_t lock;		/* words, leaves, counters */
 	struct xarray chunks;
 	struct rb_root_cached maps;
 	struct vfio_unpinned_bitmap *bitmap;

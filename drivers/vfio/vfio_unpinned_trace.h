@@ -23,57 +23,49 @@
 			 { 5, "UNMAP" })
 
 DECLARE_EVENT_CLASS(vfio_unpinned_leaf,
-	TP_PROTO(unsigned long vaddr, unsigned long word),
-	TP_ARGS(vaddr, word),
-	TP_STRUCT__entry(
-		__field(unsigned long, vaddr)
-		__field(unsigned long, word)
-	),
-	TP_fast_assign(
-		__entry->vaddr = vaddr;
-		__entry->word = word;
-	),
-	TP_printk("vaddr=%#lx pfn=%#lx flags=%s", __entry->vaddr,
-		  __entry->word >> PAGE_SHIFT,
-		  show_unp_flags(__entry->word & ~PAGE_MASK))
+		    TP_PROTO(unsigned long vaddr, unsigned long word),
+		    TP_ARGS(vaddr, word),
+		    TP_STRUCT__entry(__field(unsigned long, vaddr)
+				     __field(unsigned long, word)),
+		    TP_fast_assign(__entry->vaddr = vaddr;
+				   __entry->word = word;),
+		    TP_printk("vaddr=%#lx pfn=%#lx flags=%s", __entry->vaddr,
+			      __entry->word >> PAGE_SHIFT,
+			      show_unp_flags(__entry->word & ~PAGE_MASK))
 );
 
 /* A leaf was set, by the gate or by the host for a marked page. */
 DEFINE_EVENT(vfio_unpinned_leaf, unpinned_populate,
-	TP_PROTO(unsigned long vaddr, unsigned long word),
-	TP_ARGS(vaddr, word)
+	     TP_PROTO(unsigned long vaddr, unsigned long word),
+	     TP_ARGS(vaddr, word)
 );
 
 /* A bracket took a late pin instead of the leaf. */
 DEFINE_EVENT(vfio_unpinned_leaf, unpinned_late_pin,
-	TP_PROTO(unsigned long vaddr, unsigned long word),
-	TP_ARGS(vaddr, word)
+	     TP_PROTO(unsigned long vaddr, unsigned long word),
+	     TP_ARGS(vaddr, word)
 );
 
 /* A late pin is dropped, the leaf stays. */
 DEFINE_EVENT(vfio_unpinned_leaf, unpinned_release,
-	TP_PROTO(unsigned long vaddr, unsigned long word),
-	TP_ARGS(vaddr, word)
+	     TP_PROTO(unsigned long vaddr, unsigned long word),
+	     TP_ARGS(vaddr, word)
 );
 
 /* A leaf goes. */
 TRACE_EVENT(unpinned_zap,
-	TP_PROTO(unsigned long vaddr, unsigned long word, int reason),
-	TP_ARGS(vaddr, word, reason),
-	TP_STRUCT__entry(
-		__field(unsigned long, vaddr)
-		__field(unsigned long, word)
-		__field(int, reason)
-	),
-	TP_fast_assign(
-		__entry->vaddr = vaddr;
-		__entry->word = word;
-		__entry->reason = reason;
-	),
-	TP_printk("vaddr=%#lx pfn=%#lx flags=%s reason=%s", __entry->vaddr,
-		  __entry->word >> PAGE_SHIFT,
-		  show_unp_flags(__entry->word & ~PAGE_MASK),
-		  show_unp_reason(__entry->reason))
+	    TP_PROTO(unsigned long vaddr, unsigned long word, int reason),
+	    TP_ARGS(vaddr, word, reason),
+	    TP_STRUCT__entry(__field(unsigned long, vaddr)
+			     __field(unsigned long, word)
+			     __field(int, reason)),
+	    TP_fast_assign(__entry->vaddr = vaddr;
+			   __entry->word = word;
+			   __entry->reason = reason;),
+	    TP_printk("vaddr=%#lx pfn=%#lx flags=%s reason=%s", __entry->vaddr,
+		      __entry->word >> PAGE_SHIFT,
+		      show_unp_flags(__entry->word & ~PAGE_MASK),
+		      show_unp_reason(__entry->reason))
 );
 
 #endif /* VFIO_UNPINNED_TRACE_H */

@@ -477,3 +477,24 @@ int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 	}
 	return 0;
 }
+
+/**
+ * intel_iommu_remap_faults - Count the blocked requests of a domain
+ * @domain: A paging domain
+ *
+ * Context: Any context. Takes the lock of the domain.
+ * Return: The sum over the devices that are attached now, since each was
+ *	attached.
+ */
+unsigned long intel_iommu_remap_faults(struct iommu_domain *domain)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	struct device_domain_info *info;
+	unsigned long flags, sum = 0;
+
+	spin_lock_irqsave(&dmar_domain->lock, flags);
+	list_for_each_entry(info, &dmar_domain->devices, link)
+		sum += atomic_long_read(&info->faults);
+	spin_unlock_irqrestore(&dmar_domain->lock, flags);
+	return sum;
+}
