@@ -127,7 +127,7 @@ static bool unp_account_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unp->stats.late_pins += cost;
 	unp->stats.late_pins_peak = max(unp->stats.late_pins_peak,
 					unp->stats.late_pins);
-	mod_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
+	queue_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
 	return true;
 }
 
@@ -282,14 +282,15 @@ static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
 	struct page *page;
-	bool wanted;
+	bool wanted, full;
 	long ret;
 
 	spin_lock(&unp->lock);
 	wanted = unp_wants_leaf(unp, vaddr);
+	full = wanted && unp->stats.late_pins >= unp->bitmap->limit;
 	spin_unlock(&unp->lock);
-	if (!wanted)
-		return true;
+	if (!wanted || full)
+		return !full;
 
 	mmap_read_lock(unp->mn.mm);
 	ret = pin_user_pages_remote(unp->mn.mm, vaddr, 1, FOLL_WRITE, &page,
@@ -350,7 +351,7 @@ void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
 {
 	lockdep_assert_held(&unp->lock);
 	unp->want_populate = true;
-	mod_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
+	queue_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
 }
 
 static void unp_populate_all(struct vfio_unpinned_mm *unp)
