@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=dash disable=SC2034
 # SPDX-License-Identifier: GPL-2.0
 #
 # Functions for scenarios: sourced in the host (L1) by its busybox shell.
@@ -12,6 +12,8 @@ NVME=1b36:0010
 E1000E=8086:10d3
 CGROUPS=/sys/fs/cgroup
 STALLED=75		# exit status: boot time-out, the harness tries once more
+BOOT_SECONDS=180
+LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
 
 tests=0
 failures=0
@@ -34,7 +36,8 @@ skip() { result ok "$1 # SKIP $2"; }
 
 # check DESCRIPTION COMMAND...: passes when the command does.
 check() {
-	description=$1
+	local description=$1
+
 	shift
 	if "$@"; then pass "$description"; else fail "$description"; fi
 }
@@ -42,7 +45,7 @@ check() {
 # check_value DESCRIPTION VALUE OPERATOR EXPECTED: compares numbers as test does
 # and shows the value. A missing value fails.
 check_value() {
-	if [ -n "$2" ] && [ "$2" "$3" "$4" ]; then
+	if [ -n "$2" ] && test "$2" "$3" "$4"; then
 		pass "$1 ($2)"
 	else
 		fail "$1 (${2:-no value}, expected $3 $4)"
@@ -72,6 +75,8 @@ stalled() {
 
 # devices_of VENDOR:DEVICE: their addresses, in slot order.
 devices_of() {
+	local device vendor id
+
 	for device in /sys/bus/pci/devices/*; do
 		read -r vendor < "$device/vendor"
 		read -r id < "$device/device"
@@ -84,6 +89,8 @@ nth() { shift "$1"; echo "$1"; }
 
 # vfio_bind ADDRESS...: gives devices to vfio-pci.
 vfio_bind() {
+	local address device
+
 	for address; do
 		device=/sys/bus/pci/devices/$address
 		echo vfio-pci > "$device/driver_override"
@@ -109,6 +116,8 @@ kernel_faults() { dmesg | grep -c 'DMAR: \[DMA'; }
 # unpinned_parameter NAME [VALUE]: a test-only parameter of the VFIO core.
 # Return: false when this kernel has no such parameter.
 unpinned_parameter() {
+	local parameter
+
 	parameter=/sys/module/vfio_iommu_type1/parameters/$1
 	[ -e "$parameter" ] || parameter=/sys/module/vfio_iommu_type1_unpinned/parameters/$1
 	[ -e "$parameter" ] || return 1
@@ -118,19 +127,28 @@ unpinned_parameter() {
 # --- virtual machines --------------------------------------------------------
 
 # vm_start N MIB ARGUMENTS [QEMU OPTION...]: starts a guest; ARGUMENTS go to its
-# kernel's command line, from where its first process takes its work.
+# kernel's command line, from where its first process takes its work. What an
+# earlier guest of that number said is kept as vmN.*.old.
 vm_start() {
-	vm=$1 mib=$2 arguments=$3
+	local vm=$1 mib=$2 arguments=$3 log
+
 	shift 3
+	for log in "/out/vm$vm.console" "/out/vm$vm.work" "/out/vm$vm.qemu"; do
+		[ ! -e "$log" ] || mv "$log" "$log.old"
+	done
 	mkdir -p "$CGROUPS/vm$vm"
+	[ -p "/run/vm$vm.in" ] || mkfifo "/run/vm$vm.in" "/run/vm$vm.out"
 	echo +memory > $CGROUPS/cgroup.subtree_control
-	sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$CGROUPS/vm$vm" \
+	# shellcheck disable=SC2016 # expanded by that shell
+	sh -c 'echo $$ > "$0/cgroup.procs" && echo 500 > /proc/$$/oom_score_adj &&
+		exec "$@"' "$CGROUPS/vm$vm" \
 		/bin/qemu -machine q35,accel=kvm -cpu host -smp 1 -m "$mib" \
 		-nodefaults -display none -nic none -no-reboot \
 		-L /firmware -bios bios-256k.bin \
 		-kernel /boot/bzImage -initrd /boot/guest.cpio \
 		-append "console=ttyS0 loglevel=5 oops=panic panic=-1 $arguments" \
-		-serial "file:/out/vm$vm.console" -serial "file:/out/vm$vm.work" \
+		-serial "file:/out/vm$vm.console" -serial chardev:work \
+		-chardev "pipe,id=work,path=/run/vm$vm,logfile=/out/vm$vm.work" \
 		"$@" </dev/null >"/out/vm$vm.qemu" 2>&1 &
 	echo $! > "/run/vm$vm.pid"
 }
@@ -152,25 +170,37 @@ vm_reached() { grep -q "^phase=$2\b" "/out/vm$1.work" 2>/dev/null; }
 # vm_wait N PHASE SECONDS: waits until the guest reports the phase.
 # Return: false on time-out or when its QEMU has ended before.
 vm_wait() {
-	limit=$(($(seconds) + $3))
+	local limit=$(($(seconds) + $3))
+
 	until vm_reached "$1" "$2"; do
 		if ! vm_alive "$1"; then
 			sleep 0.2
 			vm_reached "$1" "$2"
 			return
 		fi
-		[ "$(seconds)" -lt $limit ] || return 1
+		[ "$(seconds)" -lt "$limit" ] || return 1
 		sleep 0.2
 	done
 }
 
-# vm_boot N SECONDS: waits for a guest to come up, else the scenario is stalled
-# while its QEMU lives, and false when it does not.
+# vm_boot N: waits for a guest to come up. Ends the scenario as stalled when it
+# does not while its QEMU lives; false when that has ended.
 vm_boot() {
-	vm_wait "$1" up "$2" && return
-	! vm_alive "$1" || stalled "guest $1 did not come up in $2 s"
+	vm_wait "$1" up $BOOT_SECONDS && return
+	! vm_alive "$1" || stalled "guest $1 did not come up in $BOOT_SECONDS s"
 	return 1
 }
+
+# unpinned ADDRESS, pinned ADDRESS: QEMU's options for a device passed through
+# with either mapping of the guest's memory.
+unpinned() {
+	echo "-machine dma-pinning=on -device dma-pinning$LIMIT" \
+		"-device vfio-pci,host=$1,rombar=0,x-unpinned=on"
+}
+pinned() { echo "-device vfio-pci,host=$1,rombar=0"; }
+
+# vm_tell N WORD: what the guest waits for.
+vm_tell() { echo "$2" > "/run/vm$1.in"; }
 
 # vm_stop N: ends it and waits for that.
 vm_stop() {

@@ -1,13 +1,13 @@
+# shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=a guest comes up on KVM inside the host
 # ram=1G
-# timeout=120
 
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
 vm_start 1 256 "work=idle"
-check "the guest comes up" vm_boot 1 60
+check "the guest comes up" vm_boot 1
 vm_stop 1
 finish

@@ -3,8 +3,8 @@
  * Fills memory with a pattern, then writes and reads back an NVMe with checks,
  * then verifies the memory. Settings: seed; fill and io in MiB, the latter
  * counting both directions; buffers in MiB: the I/O goes round a pool, so that
- * the host has time to take a buffer before it is used again; hold=1 waits in
- * the end until the host ends the machine.
+ * the host has time to take a buffer before it is used again; hold=1 waits for
+ * "go" before the I/O and for "end" in the end.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -98,6 +98,7 @@ void work_disk(void)
 	struct disk disk = { .seed = setting("seed", 1), .fd = open_disk() };
 	size_t pages = setting("fill", 64) * MIB / PAGE;
 	void *memory = new_memory(pages * PAGE);
+	int hold = setting("hold", 0);
 	uint64_t size;
 
 	if (ioctl(disk.fd, BLKGETSIZE64, &size) || size < 16 * CHUNK)
@@ -108,12 +109,15 @@ void work_disk(void)
 
 	report("phase=fill");
 	pattern_fill(memory, pages, disk.seed, 1ull << 32);
+	report("phase=filled");
+	if (hold)
+		wait_for("go");
 	report("phase=io");
 	exercise(&disk, setting("io", 64) * MIB);
 	report("phase=verify dma_bytes=%lu disk_mismatches=%lu", disk.bytes,
 	       disk.mismatches);
 	report("phase=verified memory_pages=%lu memory_mismatches=%lu", pages,
 	       pattern_mismatches(memory, pages, disk.seed, 1ull << 32));
-	while (setting("hold", 0))
-		pause();
+	if (hold)
+		wait_for("end");
 }

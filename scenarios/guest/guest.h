@@ -16,6 +16,7 @@
 /* init.c */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void die(const char *what);
+void wait_for(const char *word);
 unsigned long setting(const char *name, unsigned long otherwise);
 void *new_memory(size_t size);
 
@@ -30,6 +31,7 @@ size_t pattern_mismatches(const void *memory, size_t pages, uint64_t seed,
 
 /* The works: each reports its phases and returns when it is done. */
 void work_disk(void);
+void work_net(void);
 void work_edu(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,6 +49,25 @@ void die(const char *what)
 	end();
 }
 
+/* Blocks until the host says the word on the serial port. */
+void wait_for(const char *word)
+{
+	char said[32];
+	size_t n = 0;
+
+	while (read(port, &said[n], 1) == 1) {
+		if (said[n] == '\n') {
+			said[n] = 0;
+			if (!strcmp(said, word))
+				return;
+			n = 0;
+		} else if (n < sizeof(said) - 1) {
+			n++;
+		}
+	}
+	die("wait_for");
+}
+
 /* A number of the command line, whatever its base. */
 unsigned long setting(const char *name, unsigned long otherwise)
 {
@@ -68,15 +88,24 @@ void *new_memory(size_t size)
 	return memory;
 }
 
+static void open_port(void)
+{
+	struct termios raw;
+
+	port = open("/dev/ttyS1", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (port < 0 || tcgetattr(port, &raw))
+		die("ttyS1");
+	cfmakeraw(&raw);
+	if (tcsetattr(port, TCSANOW, &raw))
+		die("ttyS1");
+}
+
 static void mount_all(void)
 {
 	if (mount("proc", "/proc", "proc", 0, NULL) ||
 	    mount("sys", "/sys", "sysfs", 0, NULL) ||
 	    (mount("dev", "/dev", "devtmpfs", 0, NULL) && errno != EBUSY))
 		die("mount");
-	port = open("/dev/ttyS1", O_WRONLY | O_NOCTTY | O_CLOEXEC);
-	if (port < 0)
-		die("ttyS1");
 }
 
 int main(void)
@@ -84,12 +113,15 @@ int main(void)
 	const char *work = getenv("work");
 
 	mount_all();
+	open_port();
 	report("phase=up");
 	if (!work || !strcmp(work, "idle"))
 		for (;;)
 			pause();
 	else if (!strcmp(work, "disk"))
 		work_disk();
+	else if (!strcmp(work, "net"))
+		work_net();
 	else if (!strcmp(work, "edu"))
 		work_edu();
 	else

@@ -1,0 +1,136 @@
+# shellcheck shell=dash disable=SC2046,SC2086 # lists of words
+# SPDX-License-Identifier: GPL-2.0
+#
+# Functions for scenarios in which several virtual machines, each with an NVMe
+# of its own, fill their memory, use their disk and verify both, while the host
+# takes memory from them. Source lib.sh first. Machine N is given the Nth NVMe.
+
+vms=0			# how many were asked for
+sampler=
+
+# phase NAME: shows it and keeps when it began, for the picture.
+phase() {
+	note "== $*"
+	echo "$(seconds) $*" >> /out/phases.dat
+}
+
+# each COMMAND...: runs it with the number of each machine appended.
+each() {
+	local n=1
+
+	while [ $n -le $vms ]; do
+		"$@" $n
+		n=$((n + 1))
+	done
+}
+
+# disk_vm_start N MODE MIB ARGUMENTS: MODE is pinned or unpinned.
+disk_vm_start() {
+	vm_start "$1" "$3" "work=disk hold=1 seed=$1 $4" \
+		$("$2" "$(nth "$1" $(devices_of $NVME))")
+}
+
+# disk_vms_start COUNT MODE MIB ARGUMENTS: starts all and waits until they are up.
+# Return: false when one has ended instead.
+disk_vms_start() {
+	local vm all_up=0
+
+	vms=$1
+	for vm in $(each echo); do
+		disk_vm_start "$vm" "$2" "$3" "$4"
+	done
+	for vm in $(each echo); do
+		vm_boot "$vm" || all_up=1
+	done
+	return $all_up
+}
+
+# disk_vms_reached PHASE: how many have.
+disk_vms_reached() {
+	local vm count=0
+
+	for vm in $(each echo); do
+		! vm_reached "$vm" "$1" || count=$((count + 1))
+	done
+	echo $count
+}
+
+# disk_vms_show: one line of progress.
+disk_vms_show() {
+	local vm bytes line=
+
+	for vm in $(each echo); do
+		bytes=$(vm_value "$vm" dma_bytes)
+		line="$line  vm$vm: $(vm_value "$vm" phase) $((${bytes:-0} >> 20)) MiB by DMA,"
+		line="$line $(vm_rss "$vm") MiB resident, $(vm_swapped "$vm") pages in swap;"
+	done
+	note "$line"
+}
+
+# disk_vms_wait PHASE SECONDS [COMMAND...]: until all have reached the phase, one
+# has ended or the time is over; runs COMMAND with the number of each machine
+# that has not reached it meanwhile.
+disk_vms_wait() {
+	local goal=$1 end=$(($(seconds) + $2)) shown vm
+
+	shift 2
+	shown=$(seconds)
+	while [ "$(disk_vms_reached "$goal")" -lt "$vms" ]; do
+		for vm in $(each echo); do
+			vm_alive "$vm" || vm_reached "$vm" "$goal" || return 1
+			[ $# -eq 0 ] || vm_reached "$vm" "$goal" || "$@" "$vm"
+		done
+		[ "$(seconds)" -lt "$end" ] || return 1
+		if [ "$(seconds)" -ge $((shown + 10)) ]; then
+			disk_vms_show
+			shown=$(seconds)
+		fi
+		sleep 0.5
+	done
+}
+
+reclaim_some() { vm_reclaim "$1" 30M; }
+
+# disk_vms_exercise SECONDS: has all do their I/O while the host reclaims, then
+# verify. Return: false when one did not come that far.
+disk_vms_exercise() {
+	phase "I/O while the host reclaims"
+	each tell_go
+	disk_vms_wait verify "$1" reclaim_some || return 1
+	phase "verification"
+	disk_vms_wait verified "$1"
+}
+
+tell_go() { vm_tell "$1" go; }
+
+# disk_vms_running: how many live and have verified.
+disk_vms_running() {
+	local vm count=0
+
+	for vm in $(each echo); do
+		! vm_alive "$vm" || ! vm_reached "$vm" verified || count=$((count + 1))
+	done
+	echo $count
+}
+
+# disk_vm_mismatches N: wrong blocks of its disk and pages of its memory; nothing
+# when it did not come to verify them.
+disk_vm_mismatches() {
+	local disk memory
+
+	disk=$(vm_value "$1" disk_mismatches)
+	memory=$(vm_value "$1" memory_mismatches)
+	[ -z "$disk" ] || [ -z "$memory" ] || echo $((disk + memory))
+}
+
+# sampler_start: one line a second in /out/memory.dat until sampler_stop: seconds
+# since boot, resident MiB of machines 1 to 3, MiB of the host in use.
+sampler_start() {
+	while :; do
+		echo "$(seconds) $(vm_rss 1) $(vm_rss 2) $(vm_rss 3)" \
+			$(($(meminfo MemTotal) - $(meminfo MemAvailable)))
+		sleep 1
+	done >> /out/memory.dat 2>/dev/null &
+	sampler=$!
+}
+sampler_stop() { kill "$sampler"; }

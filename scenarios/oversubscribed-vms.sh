@@ -1,0 +1,32 @@
+# shellcheck shell=dash disable=SC2046,SC2086 # lists of words
+# SPDX-License-Identifier: GPL-2.0
+#
+# about=two VMs bigger than the host use their NVMe while the host reclaims
+# ram=640M
+# devices=nvme:2
+# disk=128M
+
+# shellcheck source=scenarios/lib.sh
+. /scenarios/lib.sh
+# shellcheck source=scenarios/disk-vms.sh
+. /scenarios/disk-vms.sh
+
+vfio_bind $(devices_of $NVME)
+swap_on 1G
+
+disk_vms_start 2 unpinned 384 "fill=240 buffers=16 io=64"
+check "both come up" [ "$(disk_vms_reached up)" -eq 2 ]
+disk_vms_wait filled 200
+disk_vms_exercise 200
+check_value "running to the end" "$(disk_vms_running)" -eq 2
+for vm in 1 2; do
+	check_value "machine $vm: mismatches" "$(disk_vm_mismatches $vm)" -eq 0
+	check_value "machine $vm: populates" "$(vm_stat $vm populates)" -gt 0
+	check_value "machine $vm: zaps" "$(vm_stat $vm zaps)" -gt 0
+	check_value "machine $vm: late pins at most" "$(vm_stat $vm late_pins_peak)" -gt 0
+	check_value "machine $vm: marks over the limit" "$(vm_stat $vm over_limit_zaps)" -eq 0
+done
+check_value "pages swapped out" "$(vmstat pswpout)" -gt 20000
+check_value "DMA faults on the host's console" "$(kernel_faults)" -eq 0
+each vm_stop
+finish
