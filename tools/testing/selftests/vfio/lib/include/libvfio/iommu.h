@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A VFIO container with a type1 IOMMU, and what it maps.
+ *
+ * Functions with two underscores return 0 or the errno of the ioctl, the
+ * others assert that it succeeds.
+ */
+#ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_IOMMU_H
+#define SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_IOMMU_H
+
+#include <linux/types.h>
+#include <linux/vfio.h>
+#include <stdbool.h>
+
+#include "test_util.h"
+
+typedef u64 iova_t;
+
+struct dma_region {
+	void *vaddr;
+	iova_t iova;
+	u64 size;
+};
+
+struct iommu {
+	int container_fd;
+	unsigned long type;	/* VFIO_TYPE1v2_IOMMU or VFIO_TYPE1_IOMMU */
+	bool is_set;		/* VFIO_SET_IOMMU done, with the first group */
+};
+
+struct iommu *iommu_init(unsigned long type);
+void iommu_cleanup(struct iommu *iommu);
+
+/* Pinned, as VFIO_IOMMU_MAP_DMA has always been. */
+int __iommu_map(struct iommu *iommu, const struct dma_region *region);
+int __iommu_unmap(struct iommu *iommu, const struct dma_region *region);
+
+int __iommu_map_unpinned(struct iommu *iommu, const struct dma_region *region);
+
+/* VFIO_PIN_BITMAP_FLAG_REGISTER for the pages of @region. */
+int __iommu_register_bitmap(struct iommu *iommu, void *bitmap,
+			    const struct dma_region *region, u64 limit);
+/* One of the other flags of VFIO_IOMMU_PIN_BITMAP. */
+int __iommu_pin_bitmap(struct iommu *iommu, u32 flag);
+
+/* Copy capability @id of VFIO_IOMMU_GET_INFO: false if there is none. */
+bool iommu_get_cap(struct iommu *iommu, u16 id, void *cap, size_t size);
+/* How many more mappings the container takes. */
+u32 iommu_dma_avail(struct iommu *iommu);
+
+#define IOMMU_ASSERT_OK(call)						\
+do {									\
+	int __err = (call);						\
+									\
+	TEST_ASSERT(!__err, "%s: %s", #call, strerror(__err));		\
+} while (0)
+
+static inline void iommu_map(struct iommu *iommu,
+			     const struct dma_region *region)
+{
+	IOMMU_ASSERT_OK(__iommu_map(iommu, region));
+}
+
+static inline void iommu_unmap(struct iommu *iommu,
+			       const struct dma_region *region)
+{
+	IOMMU_ASSERT_OK(__iommu_unmap(iommu, region));
+}
+
+static inline void iommu_map_unpinned(struct iommu *iommu,
+				      const struct dma_region *region)
+{
+	IOMMU_ASSERT_OK(__iommu_map_unpinned(iommu, region));
+}
+
+static inline void iommu_register_bitmap(struct iommu *iommu, void *bitmap,
+					 const struct dma_region *region,
+					 u64 limit)
+{
+	IOMMU_ASSERT_OK(__iommu_register_bitmap(iommu, bitmap, region, limit));
+}
+
+static inline void iommu_pin_bitmap(struct iommu *iommu, u32 flag)
+{
+	IOMMU_ASSERT_OK(__iommu_pin_bitmap(iommu, flag));
+}
+
+#endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_IOMMU_H */

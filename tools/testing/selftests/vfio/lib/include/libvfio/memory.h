@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Memory of the kinds that VMs have, and what the kernel does with it. */
+#ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_MEMORY_H
+#define SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_MEMORY_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+#define MEM_PAGE_SIZE	4096UL
+#define MEM_HUGE_SIZE	(2UL << 20)
+
+enum mem_kind {
+	MEM_ANON,
+	MEM_MEMFD,
+};
+
+struct mem {
+	enum mem_kind kind;
+	void *vaddr;	/* aligned to MEM_HUGE_SIZE, mapped without huge pages */
+	u64 size;
+	int fd;		/* of MEM_MEMFD */
+};
+
+void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size);
+void mem_free(struct mem *mem);
+
+/* Drop the content: what is read next are zeroes in other frames. */
+void mem_discard(struct mem *mem, void *vaddr, u64 size);
+
+/* Number of pages that are in memory. */
+u64 mem_resident(void *vaddr, u64 size);
+/* Frame number of the page at @vaddr, which is read first. */
+u64 mem_frame(void *vaddr);
+/* Is the page mapped by a huge page? */
+bool mem_is_huge(void *vaddr);
+
+/*
+ * Invalidate the range in secondary MMUs, without any change to the content,
+ * the frames or the permission to write.
+ */
+void mem_bracket(void *vaddr, u64 size);
+
+/* Is there swap space for mem_pageout()? */
+bool mem_can_pageout(void);
+/* Ask for reclaim of the range once. */
+void mem_reclaim(void *vaddr, u64 size);
+/* Reclaim until nothing of the range is in memory: false if some of it stays. */
+bool mem_pageout(void *vaddr, u64 size);
+
+/* A line of /proc/vmstat, up to date. */
+s64 vmstat_line(const char *name);
+/* FOLL_PIN references that exist in the system. */
+s64 vmstat_pins(void);
+/* A "Name: n kB" line of /proc/self/status, in KiB. */
+u64 status_kib(const char *name);
+
+#endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_MEMORY_H */

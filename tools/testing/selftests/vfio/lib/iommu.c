@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <libvfio/iommu.h>
+
+#define VFIO_CONTAINER_PATH "/dev/vfio/vfio"
+
+struct iommu *iommu_init(unsigned long type)
+{
+	struct iommu *iommu = calloc(1, sizeof(*iommu));
+
+	TEST_ASSERT(iommu, "out of memory");
+	iommu->type = type;
+	iommu->container_fd = open(VFIO_CONTAINER_PATH, O_RDWR);
+	TEST_ASSERT(iommu->container_fd >= 0, "open %s", VFIO_CONTAINER_PATH);
+	return iommu;
+}
+
+void iommu_cleanup(struct iommu *iommu)
+{
+	close(iommu->container_fd);
+	free(iommu);
+}
+
+static int do_map(struct iommu *iommu, unsigned long cmd,
+		  const struct dma_region *region)
+{
+	struct vfio_iommu_type1_dma_map args = {
+		.argsz = sizeof(args),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (u64)region->vaddr,
+		.iova = region->iova,
+		.size = region->size,
+	};
+
+	return ioctl(iommu->container_fd, cmd, &args) ? errno : 0;
+}
+
+int __iommu_map(struct iommu *iommu, const struct dma_region *region)
+{
+	return do_map(iommu, VFIO_IOMMU_MAP_DMA, region);
+}
+
+int __iommu_map_unpinned(struct iommu *iommu, const struct dma_region *region)
+{
+	return do_map(iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, region);
+}
+
+int __iommu_unmap(struct iommu *iommu, const struct dma_region *region)
+{
+	struct vfio_iommu_type1_dma_unmap args = {
+		.argsz = sizeof(args),
+		.iova = region->iova,
+		.size = region->size,
+	};
+
+	if (ioctl(iommu->container_fd, VFIO_IOMMU_UNMAP_DMA, &args))
+		return errno;
+	return args.size == region->size ? 0 : ENOENT;
+}
+
+int __iommu_register_bitmap(struct iommu *iommu, void *bitmap,
+			    const struct dma_region *region, u64 limit)
+{
+	struct vfio_iommu_type1_pin_bitmap args = {
+		.argsz = sizeof(args),
+		.flags = VFIO_PIN_BITMAP_FLAG_REGISTER,
+		.vaddr = (u64)bitmap,
+		.iova = region->iova,
+		.npages = region->size / 4096,
+		.limit = limit,
+	};
+
+	return ioctl(iommu->container_fd, VFIO_IOMMU_PIN_BITMAP, &args) ?
+		errno : 0;
+}
+
+int __iommu_pin_bitmap(struct iommu *iommu, u32 flag)
+{
+	struct vfio_iommu_type1_pin_bitmap args = {
+		.argsz = sizeof(args),
+		.flags = flag,
+	};
+
+	return ioctl(iommu->container_fd, VFIO_IOMMU_PIN_BITMAP, &args) ?
+		errno : 0;
+}
+
+bool iommu_get_cap(struct iommu *iommu, u16 id, void *cap, size_t size)
+{
+	u8 buf[4096] = {};
+	struct vfio_iommu_type1_info *info = (void *)buf;
+	struct vfio_info_cap_header *header;
+	u32 offset;
+
+	info->argsz = sizeof(buf);
+	TEST_ASSERT(!ioctl(iommu->container_fd, VFIO_IOMMU_GET_INFO, info),
+		    "VFIO_IOMMU_GET_INFO");
+	if (!(info->flags & VFIO_IOMMU_INFO_CAPS))
+		return false;
+	for (offset = info->cap_offset; offset; offset = header->next) {
+		header = (void *)(buf + offset);
+		if (header->id != id)
+			continue;
+		memcpy(cap, header, size);
+		return true;
+	}
+	return false;
+}
+
+u32 iommu_dma_avail(struct iommu *iommu)
+{
+	struct vfio_iommu_type1_info_dma_avail cap;
+
+	TEST_ASSERT(iommu_get_cap(iommu, VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
+				  &cap, sizeof(cap)),
+		    "the container does not report how many mappings it takes");
+	return cap.avail;
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <fcntl.h>
+#include <linux/bits.h>
+#include <linux/compiler.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <libvfio/memory.h>
+
+#include "test_util.h"
+
+#define PAGEMAP_PRESENT		BIT_ULL(63)
+#define PAGEMAP_FRAME_MASK	(BIT_ULL(55) - 1)
+
+#define RECLAIM_TRIES		40
+#define RECLAIM_INTERVAL_US	(50 * 1000)
+
+/* Reserve address space with the alignment that huge pages need. */
+static void *reserve(u64 size)
+{
+	void *vaddr = mmap(NULL, size + MEM_HUGE_SIZE, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	TEST_ASSERT(vaddr != MAP_FAILED, "mmap");
+	return (void *)align_up((u64)vaddr, MEM_HUGE_SIZE);
+}
+
+void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size)
+{
+	int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
+
+	mem->kind = kind;
+	mem->size = size;
+	mem->fd = -1;
+	if (kind == MEM_MEMFD) {
+		mem->fd = memfd_create("vfio selftest", MFD_CLOEXEC);
+		TEST_ASSERT(mem->fd >= 0 && !ftruncate(mem->fd, size), "memfd");
+		flags = MAP_FIXED | MAP_SHARED;
+	}
+	mem->vaddr = mmap(reserve(size), size, PROT_READ | PROT_WRITE, flags,
+			  mem->fd, 0);
+	TEST_ASSERT(mem->vaddr != MAP_FAILED, "mmap");
+	/* Fails where there are no huge pages, which is as good. */
+	madvise(mem->vaddr, size, MADV_NOHUGEPAGE);
+}
+
+void mem_free(struct mem *mem)
+{
+	munmap(mem->vaddr, mem->size);
+	if (mem->fd >= 0)
+		close(mem->fd);
+}
+
+void mem_discard(struct mem *mem, void *vaddr, u64 size)
+{
+	if (mem->kind == MEM_MEMFD)
+		TEST_ASSERT(!fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE |
+				       FALLOC_FL_KEEP_SIZE, vaddr - mem->vaddr,
+				       size), "fallocate");
+	else
+		TEST_ASSERT(!madvise(vaddr, size, MADV_DONTNEED), "madvise");
+}
+
+u64 mem_resident(void *vaddr, u64 size)
+{
+	u64 n, resident = 0, pages = size / MEM_PAGE_SIZE;
+	unsigned char *vec = malloc(pages);
+
+	TEST_ASSERT(vec && !mincore(vaddr, size, vec), "mincore");
+	for (n = 0; n < pages; n++)
+		resident += vec[n] & 1;
+	free(vec);
+	return resident;
+}
+
+u64 mem_frame(void *vaddr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	off_t offset = (u64)vaddr / MEM_PAGE_SIZE * sizeof(u64);
+	u64 entry;
+
+	TEST_ASSERT(fd >= 0, "open of pagemap");
+	(void)READ_ONCE(*(u8 *)vaddr);
+	TEST_ASSERT(pread(fd, &entry, sizeof(entry), offset) == sizeof(entry),
+		    "read of pagemap");
+	close(fd);
+	TEST_ASSERT(entry & PAGEMAP_PRESENT && entry & PAGEMAP_FRAME_MASK,
+		    "pagemap shows no frame, CAP_SYS_ADMIN is needed");
+	return entry & PAGEMAP_FRAME_MASK;
+}
+
+/* Read the number in a line "@name@sep@format" of a file. */
+static bool read_line(const char *path, const char *name, char sep, s64 *value)
+{
+	FILE *file = fopen(path, "r");
+	size_t len = strlen(name);
+	bool found = false;
+	char line[256];
+
+	TEST_ASSERT(file, "open %s", path);
+	while (!found && fgets(line, sizeof(line), file)) {
+		found = !strncmp(line, name, len) && line[len] == sep;
+		if (found)
+			*value = strtoll(line + len + 1, NULL, 0);
+	}
+	fclose(file);
+	return found;
+}
+
+/* The mapping that contains @vaddr in smaps, AnonHugePages of it. */
+bool mem_is_huge(void *vaddr)
+{
+	FILE *file = fopen("/proc/self/smaps", "r");
+	u64 start, end, kib = 0;
+	bool within = false;
+	char line[512];
+
+	TEST_ASSERT(file, "open of smaps");
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			within = (u64)vaddr >= start && (u64)vaddr < end;
+		else if (within && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
+			break;
+	}
+	fclose(file);
+	return kib;
+}
+
+void mem_bracket(void *vaddr, u64 size)
+{
+	int prot = PROT_READ | PROT_WRITE;
+
+	TEST_ASSERT(!mprotect(vaddr, size, prot | PROT_EXEC) &&
+		    !mprotect(vaddr, size, prot), "mprotect");
+}
+
+bool mem_can_pageout(void)
+{
+	s64 kib = 0;
+
+	return read_line("/proc/meminfo", "SwapFree", ':', &kib) && kib > 0;
+}
+
+void mem_reclaim(void *vaddr, u64 size)
+{
+	TEST_ASSERT(!madvise(vaddr, size, MADV_PAGEOUT), "MADV_PAGEOUT");
+}
+
+bool mem_pageout(void *vaddr, u64 size)
+{
+	int n;
+
+	/* A page in another CPU's LRU batch is out of reach for a while. */
+	for (n = 0; n < RECLAIM_TRIES; n++) {
+		mem_reclaim(vaddr, size);
+		if (!mem_resident(vaddr, size))
+			return true;
+		usleep(RECLAIM_INTERVAL_US);
+	}
+	return false;
+}
+
+s64 vmstat_line(const char *name)
+{
+	int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
+	s64 value;
+
+	TEST_ASSERT(fd >= 0 && write(fd, "1", 1) == 1, "stat_refresh");
+	close(fd);
+	TEST_ASSERT(read_line("/proc/vmstat", name, ' ', &value),
+		    "no %s in /proc/vmstat", name);
+	return value;
+}
+
+s64 vmstat_pins(void)
+{
+	return vmstat_line("nr_foll_pin_acquired") -
+	       vmstat_line("nr_foll_pin_released");
+}
+
+u64 status_kib(const char *name)
+{
+	s64 value;
+
+	TEST_ASSERT(read_line("/proc/self/status", name, ':', &value),
+		    "no %s in /proc/self/status", name);
+	return value;
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <ctype.h>
+#include <dirent.h>
+#include <libgen.h>
+#include <limits.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <libvfio/unpinned.h>
+
+#define DEBUGFS		"/sys/kernel/debug"
+#define STATS_DIR	DEBUGFS "/vfio/unpinned"
+
+#define STAT_TRIES		300
+#define STAT_INTERVAL_US	(100 * 1000)
+
+const char *device_bdf[2];
+
+void get_device_bdfs(int *argc, char *argv[])
+{
+	int n, found = 0;
+
+	device_bdf[0] = getenv("VFIO_SELFTESTS_BDF");
+	device_bdf[1] = getenv("VFIO_SELFTESTS_BDF2");
+	/* The last arguments, if they are not options of the harness. */
+	while (found < 2 && found + 1 < *argc &&
+	       isxdigit(argv[*argc - found - 1][0]))
+		found++;
+	for (n = 0; n < found; n++)
+		device_bdf[n] = argv[*argc - found + n];
+	*argc -= found;
+	argv[*argc] = NULL;
+}
+
+static unsigned long sysfs_id(const char *bdf, const char *name)
+{
+	char path[PATH_MAX], line[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, name);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (!fgets(line, sizeof(line), file))
+		line[0] = 0;
+	fclose(file);
+	return strtoul(line, NULL, 16);
+}
+
+const char *device_missing(int n, bool any_device)
+{
+	char path[PATH_MAX], target[PATH_MAX] = "";
+
+	if (!device_bdf[n])
+		return n ? "no second device: set VFIO_SELFTESTS_BDF2" :
+			   "no device: set VFIO_SELFTESTS_BDF";
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver",
+		 device_bdf[n]);
+	if (readlink(path, target, sizeof(target) - 1) < 0 ||
+	    strcmp(basename(target), "vfio-pci"))
+		return "the device is not bound to vfio-pci";
+	if (any_device ||
+	    edu_match(sysfs_id(device_bdf[n], "vendor"),
+		      sysfs_id(device_bdf[n], "device")))
+		return NULL;
+	return "the device is not QEMU's edu";
+}
+
+const char *unpinned_missing(struct iommu *iommu)
+{
+	if (ioctl(iommu->container_fd, VFIO_CHECK_EXTENSION,
+		  VFIO_TYPE1_UNPINNED_IOMMU) > 0)
+		return NULL;
+	return "the kernel can't map unpinned for this device";
+}
+
+void rig_init(struct rig *rig, enum mem_kind kind)
+{
+	rig->pins = vmstat_pins();
+	mem_alloc(&rig->mem, kind, RIG_SIZE);
+	mem_alloc(&rig->bitmap, kind, MEM_PAGE_SIZE);
+	rig->region = (struct dma_region) {
+		.vaddr = rig->mem.vaddr,
+		.iova = RIG_IOVA,
+		.size = RIG_SIZE,
+	};
+	rig->guest = guest_init();
+	guest_map(rig->guest, RIG_IOVA, rig->mem.vaddr, RIG_SIZE);
+	guest_map(rig->guest, RIG_BITMAP_GPA, rig->bitmap.vaddr, MEM_PAGE_SIZE);
+	rig->guest->bitmap = RIG_BITMAP_GPA;
+	rig->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
+	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+}
+
+void rig_cleanup(struct rig *rig)
+{
+	edu_cleanup(&rig->edu);
+	vfio_pci_device_cleanup(rig->device);
+	iommu_cleanup(rig->iommu);
+	guest_cleanup(rig->guest);
+	mem_free(&rig->bitmap);
+	mem_free(&rig->mem);
+	if (stats_available())
+		TEST_ASSERT(stat_wait("leaves", -1) == -1,
+			    "the kernel keeps state of a closed container");
+	TEST_ASSERT(vmstat_pins() == rig->pins, "%ld pins are left",
+		    vmstat_pins() - rig->pins);
+}
+
+void rig_map(struct rig *rig)
+{
+	iommu_map_unpinned(rig->iommu, &rig->region);
+}
+
+void rig_unmap(struct rig *rig)
+{
+	iommu_unmap(rig->iommu, &rig->region);
+}
+
+void rig_register(struct rig *rig, u64 limit)
+{
+	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &rig->region,
+			      limit);
+}
+
+void rig_trust(struct rig *rig)
+{
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+}
+
+u32 rig_guest_write(struct rig *rig, u64 page)
+{
+	u32 value = unique_value();
+
+	guest_write(rig->guest, rig_iova(page), value);
+	return value;
+}
+
+void rig_pin(struct rig *rig, u64 page)
+{
+	guest_mark(rig->guest, page);
+	guest_touch(rig->guest, rig_iova(page));
+}
+
+void rig_late_pin(struct rig *rig, u64 page)
+{
+	rig_pin(rig, page);
+	mem_bracket(rig_vaddr(rig, page), MEM_PAGE_SIZE);
+}
+
+u32 unique_value(void)
+{
+	static u32 last = 0x5eed0000;
+
+	return ++last;
+}
+
+static u32 edu_read32(struct edu *edu, iova_t iova)
+{
+	u32 value;
+
+	edu_read(edu, iova, &value, sizeof(value));
+	return value;
+}
+
+static void edu_write32(struct edu *edu, iova_t iova, u32 value)
+{
+	edu_write(edu, iova, &value, sizeof(value));
+}
+
+bool dma_works(struct edu *edu, iova_t iova, void *vaddr)
+{
+	u32 out = unique_value(), in = unique_value();
+
+	edu_write32(edu, iova, in);
+	if (READ_ONCE(*(u32 *)vaddr) != in)
+		return false;
+	WRITE_ONCE(*(u32 *)vaddr, out);
+	return edu_read32(edu, iova) == out;
+}
+
+bool dma_read_blocked(struct edu *edu, iova_t iova, u32 content)
+{
+	return edu_read32(edu, iova) != content;
+}
+
+bool dma_write_blocked(struct edu *edu, iova_t iova, void *vaddr)
+{
+	u32 value = unique_value();
+
+	edu_write32(edu, iova, value);
+	return READ_ONCE(*(u32 *)vaddr) != value;
+}
+
+bool stats_available(void)
+{
+	static int available = -1;
+
+	if (available < 0) {
+		if (access(DEBUGFS "/vfio", F_OK))
+			mount("debugfs", DEBUGFS, "debugfs", 0, NULL);
+		available = !access(DEBUGFS "/vfio", F_OK);
+	}
+	return available;
+}
+
+/* The value in "@name: value" of one file, 0 if the directory is gone by now. */
+static s64 stat_read(const char *dir, const char *name)
+{
+	char path[PATH_MAX], line[128];
+	size_t len = strlen(name);
+	FILE *file;
+
+	snprintf(path, sizeof(path), STATS_DIR "/%s/stats", dir);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (strncmp(line, name, len) || line[len] != ':')
+			continue;
+		fclose(file);
+		return strtoll(line + len + 1, NULL, 0);
+	}
+	TEST_FAIL("no %s in %s", name, path);
+}
+
+s64 stat_of(pid_t pid, const char *name)
+{
+	char prefix[16];
+	struct dirent *entry;
+	s64 value = -1;
+	DIR *dir;
+
+	snprintf(prefix, sizeof(prefix), "%d-", pid);
+	dir = opendir(STATS_DIR);
+	if (!dir)
+		return value;
+	while ((entry = readdir(dir))) {
+		if (strncmp(entry->d_name, prefix, strlen(prefix)))
+			continue;
+		if (value < 0)
+			value = 0;
+		value += stat_read(entry->d_name, name);
+	}
+	closedir(dir);
+	return value;
+}
+
+s64 stat_wait_of(pid_t pid, const char *name, s64 value)
+{
+	int n;
+
+	for (n = 0; n < STAT_TRIES && stat_of(pid, name) != value; n++)
+		usleep(STAT_INTERVAL_US);
+	return stat_of(pid, name);
+}
+
+s64 stat_wait(const char *name, s64 value)
+{
+	return stat_wait_of(getpid(), name, value);
+}

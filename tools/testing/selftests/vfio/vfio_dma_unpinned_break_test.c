@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Negative controls: each test shows that one protection is there, and then,
+ * with the protection switched off, that the test notices. The switches exist
+ * with CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST only.
+ *
+ * Shared memory keeps its frames when it is not mapped, so that a DMA that
+ * gets through where it must not still does no harm.
+ */
+#include <pthread.h>
+#include <sys/syscall.h>
+
+#include <libvfio/unpinned.h>
+
+#include "kselftest_harness.h"
+
+#define PARAMETERS	"/sys/module/vfio_unpinned/parameters/"
+#define PAUSE_MS	"2000"
+
+static bool set_parameter(const char *name, const char *value)
+{
+	char path[128];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return false;
+	done = write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+	close(fd);
+	return done;
+}
+
+static void reset_parameters(void)
+{
+	set_parameter("break_flush", "0");
+	set_parameter("break_late", "0");
+	set_parameter("break_pin", "0");
+	set_parameter("pause_ms", "0");
+}
+
+FIXTURE(broken) {
+	struct rig rig;
+};
+
+FIXTURE_SETUP(broken)
+{
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (!set_parameter("pause_ms", "0"))
+		SKIP(return, "not a test configuration");
+	rig_init(&self->rig, MEM_MEMFD);
+	missing = unpinned_missing(self->rig.iommu);
+	if (missing)
+		SKIP(return, "%s", missing);
+	reset_parameters();
+	rig_map(&self->rig);
+	rig_register(&self->rig, RIG_PAGES);
+	rig_trust(&self->rig);
+}
+
+FIXTURE_TEARDOWN(broken)
+{
+	reset_parameters();
+	rig_cleanup(&self->rig);
+}
+
+/*
+ * A page is zapped after the IOMMU has cached its leaf. Returns whether the
+ * device still gets there.
+ */
+static bool stale_iotlb(struct rig *rig, u64 page)
+{
+	u32 value = unique_value();
+	void *vaddr = rig_vaddr(rig, page);
+
+	guest_touch(rig->guest, rig_iova(page));
+	TEST_ASSERT(rig_dma_works(rig, page), "no DMA before the zap");
+	TEST_ASSERT(!madvise(vaddr, MEM_PAGE_SIZE, MADV_DONTNEED), "madvise");
+	edu_write(&rig->edu, rig_iova(page), &value, sizeof(value));
+	return READ_ONCE(*(u32 *)vaddr) == value;
+}
+
+TEST_F_TIMEOUT(broken, flush, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	EXPECT_FALSE(stale_iotlb(rig, 0));
+	ASSERT_TRUE(set_parameter("break_flush", "1"));
+	EXPECT_TRUE(stale_iotlb(rig, 1));
+	/* Teardown unmaps the range, and flushes it. */
+}
+
+struct bracket {
+	pthread_t thread;
+	pid_t tid;
+	void *vaddr;
+};
+
+static void *bracket_thread(void *data)
+{
+	struct bracket *bracket = data;
+
+	WRITE_ONCE(bracket->tid, syscall(SYS_gettid));
+	/* One bracket, after which the page can be written as before. */
+	TEST_ASSERT(!mprotect(bracket->vaddr, MEM_PAGE_SIZE,
+			      PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect");
+	return NULL;
+}
+
+/* Wait until a thread sleeps, which it does in the pause and nowhere else. */
+static void wait_until_asleep(pid_t tid)
+{
+	char path[64], state = 0;
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	for (n = 0; n < 10000 && state != 'D'; n++) {
+		file = fopen(path, "r");
+		TEST_ASSERT(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1,
+			    "read of %s", path);
+		fclose(file);
+	}
+	TEST_ASSERT(state == 'D', "no bracket has paused");
+}
+
+/*
+ * The guest marks and touches between the two passes of a bracket, while KVM
+ * still has (order broken) or no longer has an SPTE. Returns whether the device
+ * can access the page after that.
+ */
+static bool mark_and_touch_in_bracket(struct rig *rig, u64 page)
+{
+	struct bracket bracket = { .vaddr = rig_vaddr(rig, page) };
+	bool works;
+
+	guest_touch(rig->guest, rig_iova(page));
+	TEST_ASSERT(set_parameter("pause_ms", PAUSE_MS), "pause_ms");
+	TEST_ASSERT(!pthread_create(&bracket.thread, NULL, bracket_thread,
+				    &bracket), "pthread_create");
+	while (!READ_ONCE(bracket.tid))
+		usleep(1000);
+	wait_until_asleep(bracket.tid);
+	rig_pin(rig, page);
+	TEST_ASSERT(!pthread_join(bracket.thread, NULL), "pthread_join");
+	TEST_ASSERT(set_parameter("pause_ms", "0"), "pause_ms");
+	works = rig_dma_works(rig, page);
+	guest_unmark(rig->guest, page);
+	return works;
+}
+
+TEST_F_TIMEOUT(broken, late_pass_order, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	EXPECT_TRUE(mark_and_touch_in_bracket(rig, 0));
+	ASSERT_TRUE(set_parameter("break_late", "1"));
+	EXPECT_FALSE(mark_and_touch_in_bracket(rig, 1));
+}
+
+/* Is a marked page still there for the device after a bracket? */
+static bool marked_page_stays(struct rig *rig, u64 page)
+{
+	rig_late_pin(rig, page);
+	return rig_dma_works(rig, page);
+}
+
+TEST_F_TIMEOUT(broken, late_pin, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	EXPECT_TRUE(marked_page_stays(rig, 0));
+	ASSERT_TRUE(set_parameter("break_pin", "1"));
+	EXPECT_FALSE(marked_page_stays(rig, 1));
+}
+
+/* A page is marked, and touched or not. Can the device access it? */
+static bool marked_page_works(struct rig *rig, u64 page, bool touch)
+{
+	guest_mark(rig->guest, page);
+	if (touch)
+		guest_touch(rig->guest, rig_iova(page));
+	return rig_dma_works(rig, page);
+}
+
+TEST_F_TIMEOUT(broken, touch, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	/* Or the kernel populates what is marked, some time. */
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
+	EXPECT_TRUE(marked_page_works(rig, 0, true));
+	EXPECT_FALSE(marked_page_works(rig, 1, false));
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}

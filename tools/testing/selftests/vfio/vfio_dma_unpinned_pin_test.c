@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Marks and late pins: what a mark keeps, up to which limit, and when it lets
+ * go. RIG_PAGES is the limit where the limit is not what a test is about.
+ */
+#include <linux/mman.h>
+#include <sys/wait.h>
+
+#include <libvfio/unpinned.h>
+
+#include "kselftest_harness.h"
+
+FIXTURE(pin) {
+	struct rig rig;
+};
+
+FIXTURE_VARIANT(pin) {
+	enum mem_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(pin, anon) {
+	.kind = MEM_ANON,
+};
+
+FIXTURE_VARIANT_ADD(pin, memfd) {
+	.kind = MEM_MEMFD,
+};
+
+FIXTURE_SETUP(pin)
+{
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	rig_init(&self->rig, variant->kind);
+	missing = unpinned_missing(self->rig.iommu);
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(pin)
+{
+	rig_cleanup(&self->rig);
+}
+
+/* A mapping with a bitmap that is trusted. */
+static void setup_marks(struct rig *rig, u64 limit)
+{
+	rig_map(rig);
+	rig_register(rig, limit);
+	rig_trust(rig);
+}
+
+TEST_F_TIMEOUT(pin, unmarked_page_is_reclaimed, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	if (!mem_can_pageout())
+		SKIP(return, NO_SWAP);
+	setup_marks(rig, RIG_PAGES);
+	old = rig_guest_write(rig, 0);
+	EXPECT_TRUE(mem_pageout(rig_vaddr(rig, 0), MEM_PAGE_SIZE));
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
+	EXPECT_STAT("leaves", 0);
+	EXPECT_STAT("late_pins", 0);
+}
+
+TEST_F_TIMEOUT(pin, marked_page_survives_reclaim, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u64 frame;
+	u32 old;
+
+	if (!mem_can_pageout())
+		SKIP(return, NO_SWAP);
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 4);
+	old = rig_guest_write(rig, 4);
+	frame = mem_frame(rig_vaddr(rig, 4));
+	EXPECT_FALSE(mem_pageout(rig_vaddr(rig, 4), MEM_PAGE_SIZE));
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, 4, old));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(4)), old);
+	EXPECT_TRUE(rig_dma_works(rig, 4));
+	EXPECT_EQ(mem_frame(rig_vaddr(rig, 4)), frame);
+
+	old = rig_guest_write(rig, 4);
+	guest_unmark(rig->guest, 4);
+	/* The pin may be held for a while yet, and with it the page. */
+	if (stats_available())
+		EXPECT_EQ(stat_wait("late_pins", 0), 0);
+	EXPECT_TRUE(mem_pageout(rig_vaddr(rig, 4), MEM_PAGE_SIZE));
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 4, old));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(4)), old);
+}
+
+TEST_F_TIMEOUT(pin, marked_page_survives_fork, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	int status, go[2];
+	char byte;
+	pid_t child;
+	u64 frame;
+
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 0);
+	frame = mem_frame(rig_vaddr(rig, 0));
+	ASSERT_EQ(pipe(go), 0);
+	child = fork();
+	if (!child) {
+		close(go[1]);
+		_exit(read(go[0], &byte, 1));
+	}
+	ASSERT_GT(child, 0);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_STAT("late_pins", 1);
+	/* A write must not go to a copy of what the device has. */
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	EXPECT_EQ(mem_frame(rig_vaddr(rig, 0)), frame);
+	close(go[1]);
+	EXPECT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+}
+
+TEST_F_TIMEOUT(pin, marked_page_survives_collapse, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	int page, err = 0;
+	u64 frame;
+
+	if (variant->kind != MEM_ANON)
+		SKIP(return, "of anonymous memory");
+	setup_marks(rig, RIG_PAGES);
+	for (page = 0; page < 8; page++)
+		guest_touch(rig->guest, rig_iova(page));
+	if (madvise(rig->mem.vaddr, MEM_HUGE_SIZE, MADV_HUGEPAGE))
+		SKIP(return, "no huge pages");
+	rig_pin(rig, 3);
+	frame = mem_frame(rig_vaddr(rig, 3));
+	if (madvise(rig->mem.vaddr, MEM_HUGE_SIZE, MADV_COLLAPSE))
+		err = errno;
+	EXPECT_NE(err, 0);
+	EXPECT_EQ(mem_frame(rig_vaddr(rig, 3)), frame);
+	EXPECT_TRUE(rig_dma_works(rig, 3));
+	guest_touch(rig->guest, rig_iova(4));
+	EXPECT_TRUE(rig_dma_works(rig, 4));
+}
+
+TEST_F_TIMEOUT(pin, marked_page_survives_compaction, RIG_TIMEOUT_S)
+{
+	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY);
+	struct rig *rig = &self->rig;
+	u64 frame;
+
+	if (fd < 0)
+		SKIP(return, "no compaction in this kernel");
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 0);
+	frame = mem_frame(rig_vaddr(rig, 0));
+	EXPECT_EQ(write(fd, "1", 1), 1);
+	close(fd);
+	EXPECT_EQ(mem_frame(rig_vaddr(rig, 0)), frame);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+TEST_F_TIMEOUT(pin, bracket_releases, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	setup_marks(rig, RIG_PAGES);
+	rig_late_pin(rig, 2);
+	EXPECT_STAT("late_pins", 1);
+	guest_unmark(rig->guest, 2);
+	mem_bracket(rig_vaddr(rig, 2), MEM_PAGE_SIZE);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 2));
+}
+
+/* The guest can write the page without another fault: the leaf has to stay. */
+TEST_F_TIMEOUT(pin, release_after_access_keeps_leaf, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	setup_marks(rig, RIG_PAGES);
+	rig_late_pin(rig, 2);
+	guest_touch(rig->guest, rig_iova(2));
+	EXPECT_EQ(stat_get("late_pins"), 1);
+	guest_unmark(rig->guest, 2);
+	EXPECT_EQ(stat_wait("late_pins", 0), 0);
+	EXPECT_EQ(stat_get("released"), 1);
+	EXPECT_EQ(stat_get("leaves"), 1);
+	EXPECT_TRUE(rig_dma_works(rig, 2));
+}
+
+/* Nobody knows what is at the address by now: the leaf has to go. */
+TEST_F_TIMEOUT(pin, release_without_access_drops_leaf, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 2);
+	old = rig_guest_write(rig, 2);
+	mem_bracket(rig_vaddr(rig, 2), MEM_PAGE_SIZE);
+	EXPECT_EQ(stat_get("late_pins"), 1);
+	guest_unmark(rig->guest, 2);
+	EXPECT_EQ(stat_wait("late_pins", 0), 0);
+	EXPECT_EQ(stat_get("released"), 1);
+	EXPECT_EQ(stat_get("leaves"), 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 2, old));
+	guest_touch(rig->guest, rig_iova(2));
+	EXPECT_TRUE(rig_dma_works(rig, 2));
+}
+
+TEST_F_TIMEOUT(pin, limit, RIG_TIMEOUT_S)
+{
+	int page, works = 0, last = 0;
+	struct rig *rig = &self->rig;
+
+	setup_marks(rig, 4);
+	for (page = 0; page < 5; page++)
+		rig_pin(rig, page);
+	mem_bracket(rig_vaddr(rig, 0), 5 * MEM_PAGE_SIZE);
+	for (page = 0; page < 5; page++) {
+		if (rig_dma_works(rig, page))
+			works++;
+		else
+			last = page;
+	}
+	EXPECT_EQ(works, 4);
+	EXPECT_STAT("over_limit_zaps", 1);
+	EXPECT_STAT("late_pins", 4);
+	EXPECT_STAT("late_pins_peak", 4);
+	if (!stats_available())
+		return;
+
+	/* The host brings it back as soon as it can, without another touch. */
+	guest_unmark(rig->guest, (last + 1) % 5);
+	EXPECT_EQ(stat_wait("worker_populates", 1), 1);
+	EXPECT_TRUE(rig_dma_works(rig, last));
+	EXPECT_EQ(stat_get("late_pins"), 4);
+}
+
+/* One marked page of a huge page holds all of it. */
+static void limit_of_huge_page(struct __test_metadata *_metadata,
+			       struct rig *rig, u64 limit, bool survives)
+{
+	u64 pages = MEM_HUGE_SIZE / MEM_PAGE_SIZE;
+
+	if (rig->mem.kind != MEM_ANON ||
+	    madvise(rig->mem.vaddr, MEM_HUGE_SIZE, MADV_HUGEPAGE))
+		SKIP(return, "no huge pages for this memory");
+	setup_marks(rig, limit);
+	rig_pin(rig, 10);
+	rig_pin(rig, 11);
+	if (!mem_is_huge(rig->mem.vaddr))
+		SKIP(return, "no huge page is free");
+	mem_bracket(rig->mem.vaddr, MEM_HUGE_SIZE);
+	EXPECT_STAT("late_pins", survives ? pages : 0);
+	EXPECT_STAT("over_limit_zaps", survives ? 0 : 2);
+	EXPECT_EQ(rig_dma_write_blocked(rig, 10), !survives);
+	EXPECT_EQ(rig_dma_write_blocked(rig, 11), !survives);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 12));
+}
+
+TEST_F_TIMEOUT(pin, limit_holds_huge_page, RIG_TIMEOUT_S)
+{
+	limit_of_huge_page(_metadata, &self->rig,
+			   MEM_HUGE_SIZE / MEM_PAGE_SIZE, true);
+}
+
+TEST_F_TIMEOUT(pin, limit_below_huge_page, RIG_TIMEOUT_S)
+{
+	limit_of_huge_page(_metadata, &self->rig,
+			   MEM_HUGE_SIZE / MEM_PAGE_SIZE - 1, false);
+}
+
+/*
+ * A page that is discarded while it is pinned is an orphan: the device has it,
+ * nobody else does. The guest sees other memory at the address.
+ */
+TEST_F_TIMEOUT(pin, orphan_then_read, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	if (variant->kind != MEM_ANON)
+		SKIP(return, "shared memory is writable after a read as well");
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 6);
+	old = rig_guest_write(rig, 6);
+	mem_discard(&rig->mem, rig_vaddr(rig, 6), MEM_PAGE_SIZE);
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, 6, old));
+
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(6)), 0);
+	EXPECT_STAT("orphan_zaps", 1);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 6, old));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 6));
+}
+
+TEST_F_TIMEOUT(pin, orphan_then_touch, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 6);
+	old = rig_guest_write(rig, 6);
+	mem_discard(&rig->mem, rig_vaddr(rig, 6), MEM_PAGE_SIZE);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, 6, old));
+
+	guest_touch(rig->guest, rig_iova(6));
+	EXPECT_STAT("orphan_zaps", 1);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 6, old));
+	EXPECT_TRUE(rig_dma_works(rig, 6));
+}
+
+TEST_F_TIMEOUT(pin, unmap_releases, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	setup_marks(rig, RIG_PAGES);
+	rig_late_pin(rig, 1);
+	old = rig_guest_write(rig, 1);
+	EXPECT_STAT("late_pins", 1);
+	rig_unmap(rig);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 1, old));
+}
+
+TEST_F_TIMEOUT(pin, unregister_releases, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u64 locked;
+
+	rig_map(rig);
+	locked = status_kib("VmLck");
+	rig_register(rig, 100);
+	rig_trust(rig);
+	EXPECT_GE(status_kib("VmLck"), locked + 100 * MEM_PAGE_SIZE / 1024);
+	rig_late_pin(rig, 1);
+	rig_late_pin(rig, 2);
+	guest_touch(rig->guest, rig_iova(2));
+	EXPECT_STAT("late_pins", 2);
+
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	EXPECT_EQ(status_kib("VmLck"), locked);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));
+	EXPECT_TRUE(rig_dma_works(rig, 2));
+	/* No mark counts now. */
+	mem_bracket(rig_vaddr(rig, 2), MEM_PAGE_SIZE);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 2));
+}
+
+/* A guest that knows nothing of marks. */
+TEST_F_TIMEOUT(pin, without_trust_every_leaf_stays, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	guest_touch(rig->guest, rig_iova(0));
+	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_STAT("trusted", 0);
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+
+	rig_trust(rig);
+	EXPECT_STAT("trusted", 1);
+	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
+	EXPECT_STAT("trusted", 0);
+	guest_touch(rig->guest, rig_iova(0));
+	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+/* The touch is what makes the leaf: a mark alone does not. */
+TEST_F_TIMEOUT(pin, mark_without_touch, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	guest_mark(rig->guest, 8);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_EQ(mem_resident(rig_vaddr(rig, 8), MEM_PAGE_SIZE), 0);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 8));
+	guest_touch(rig->guest, rig_iova(8));
+	EXPECT_TRUE(rig_dma_works(rig, 8));
+}
+
+/* For buffers that no CPU will touch again. */
+TEST_F_TIMEOUT(pin, trust_populates_marked_pages, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	guest_mark(rig->guest, 8);
+	guest_mark(rig->guest, RIG_PAGES - 1);
+	rig_trust(rig);
+	EXPECT_EQ(stat_wait("worker_populates", 2), 2);
+	EXPECT_EQ(stat_get("leaves"), 2);
+	EXPECT_TRUE(rig_dma_works(rig, 8));
+	EXPECT_TRUE(rig_dma_works(rig, RIG_PAGES - 1));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 9));
+}
+
+TEST_F_TIMEOUT(pin, map_populates_marked_pages, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	setup_marks(rig, RIG_PAGES);
+	rig_pin(rig, 8);
+	old = rig_guest_write(rig, 8);
+	rig_unmap(rig);
+	rig_map(rig);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, 8, old));
+	EXPECT_TRUE(rig_dma_works(rig, 8));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(8)),
+		  READ_ONCE(*(u32 *)rig_vaddr(rig, 8)));
+}
+
+/* What the guest writes in its bitmap is bounded by the limit. */
+TEST_F_TIMEOUT(pin, all_marked, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u64 page;
+
+	if (!mem_can_pageout())
+		SKIP(return, NO_SWAP);
+	setup_marks(rig, 16);
+	memset(rig->bitmap.vaddr, 0xff, MEM_PAGE_SIZE);
+	for (page = 0; page < 64; page++)
+		guest_touch(rig->guest, rig_iova(page));
+	mem_pageout(rig_vaddr(rig, 0), 64 * MEM_PAGE_SIZE);
+	EXPECT_LE(mem_resident(rig_vaddr(rig, 0), 64 * MEM_PAGE_SIZE), 16 + 1);
+	EXPECT_STAT("late_pins", 16);
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}

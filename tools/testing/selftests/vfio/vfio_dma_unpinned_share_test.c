@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * More than one device, container or process: what they share, and what is
+ * left when one of them goes.
+ */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <libvfio/unpinned.h>
+
+#include "kselftest_harness.h"
+
+#define EDU2_IOVA	(RIG_EDU_IOVA + MEM_HUGE_SIZE)
+
+/* Gives each group a domain of its own, in a test configuration. */
+#define SEPARATE_DOMAINS "/sys/module/vfio_unpinned/parameters/separate_domains"
+
+static void separate_domains(bool on)
+{
+	int fd = open(SEPARATE_DOMAINS, O_WRONLY);
+
+	if (fd < 0)
+		return;
+	TEST_ASSERT(write(fd, on ? "1" : "0", 1) == 1, SEPARATE_DOMAINS);
+	close(fd);
+}
+
+struct pair {
+	struct rig rig;
+	struct iommu *iommu;	/* of the second device */
+	struct vfio_pci_device *device;
+	struct edu edu;
+};
+
+FIXTURE(share) {
+	struct pair pair;
+};
+
+FIXTURE_VARIANT(share) {
+	enum mem_kind kind;
+	bool containers;	/* one for each device */
+};
+
+FIXTURE_VARIANT_ADD(share, domains_anon) {
+	.kind = MEM_ANON,
+};
+
+FIXTURE_VARIANT_ADD(share, domains_memfd) {
+	.kind = MEM_MEMFD,
+};
+
+FIXTURE_VARIANT_ADD(share, containers_anon) {
+	.kind = MEM_ANON,
+	.containers = true,
+};
+
+FIXTURE_VARIANT_ADD(share, containers_memfd) {
+	.kind = MEM_MEMFD,
+	.containers = true,
+};
+
+FIXTURE_SETUP(share)
+{
+	const char *missing = device_missing(0, false);
+	struct pair *pair = &self->pair;
+
+	if (!missing)
+		missing = device_missing(1, false);
+	if (missing)
+		SKIP(return, "%s", missing);
+	separate_domains(true);
+	rig_init(&pair->rig, variant->kind);
+	pair->iommu = variant->containers ? iommu_init(VFIO_TYPE1v2_IOMMU) :
+					    pair->rig.iommu;
+	missing = unpinned_missing(pair->rig.iommu);
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(share)
+{
+	struct pair *pair = &self->pair;
+
+	if (pair->device) {
+		edu_cleanup(&pair->edu);
+		vfio_pci_device_cleanup(pair->device);
+	}
+	if (pair->iommu != pair->rig.iommu)
+		iommu_cleanup(pair->iommu);
+	rig_cleanup(&pair->rig);
+	separate_domains(false);
+}
+
+/* The second device comes, and sees what the first one sees. */
+static void attach_second(struct pair *pair)
+{
+	pair->device = vfio_pci_device_init(device_bdf[1], pair->iommu);
+	edu_init(&pair->edu, pair->device, EDU2_IOVA);
+	if (pair->iommu != pair->rig.iommu)
+		iommu_map_unpinned(pair->iommu, &pair->rig.region);
+}
+
+static bool both_work(struct pair *pair, u64 page)
+{
+	void *vaddr = rig_vaddr(&pair->rig, page);
+
+	return rig_dma_works(&pair->rig, page) &&
+	       dma_works(&pair->edu, rig_iova(page), vaddr);
+}
+
+static bool both_blocked(struct pair *pair, u64 page)
+{
+	void *vaddr = rig_vaddr(&pair->rig, page);
+
+	return rig_dma_write_blocked(&pair->rig, page) &&
+	       dma_write_blocked(&pair->edu, rig_iova(page), vaddr);
+}
+
+TEST_F_TIMEOUT(share, touch_and_discard, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+
+	rig_map(rig);
+	attach_second(pair);
+	EXPECT_TRUE(both_blocked(pair, 0));
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(both_work(pair, 0));
+	mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_TRUE(both_blocked(pair, 0));
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(both_work(pair, 0));
+}
+
+TEST_F_TIMEOUT(share, late_device_gets_leaves, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	rig_late_pin(rig, 1);
+	attach_second(pair);
+	/* Pages that the guest does not touch again. */
+	EXPECT_TRUE(both_work(pair, 0));
+	EXPECT_TRUE(both_work(pair, 1));
+	EXPECT_TRUE(both_blocked(pair, 2));
+}
+
+TEST_F_TIMEOUT(share, late_pin_holds_for_both, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+
+	rig_map(rig);
+	attach_second(pair);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	rig_late_pin(rig, 0);
+	guest_touch(rig->guest, rig_iova(1));
+	mem_bracket(rig_vaddr(rig, 1), MEM_PAGE_SIZE);
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_TRUE(both_work(pair, 0));
+	EXPECT_TRUE(both_blocked(pair, 1));
+	guest_unmark(rig->guest, 0);
+	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_TRUE(both_blocked(pair, 0));
+}
+
+TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+
+	rig_map(rig);
+	attach_second(pair);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	rig_late_pin(rig, 0);
+	EXPECT_TRUE(both_work(pair, 0));
+	edu_cleanup(&pair->edu);
+	vfio_pci_device_cleanup(pair->device);
+	pair->device = NULL;
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	guest_unmark(rig->guest, 0);
+	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+}
+
+TEST_F_TIMEOUT(share, containers_share_bitmap, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+	void *bitmap = rig->bitmap.vaddr;
+
+	if (!variant->containers)
+		SKIP(return, "of two containers");
+	rig_map(rig);
+	attach_second(pair);
+	rig_register(rig, 10);
+	EXPECT_EQ(__iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_TRUST),
+		  ENOENT);
+	EXPECT_EQ(__iommu_register_bitmap(pair->iommu, bitmap, &rig->region, 11),
+		  EEXIST);
+	iommu_register_bitmap(pair->iommu, bitmap, &rig->region, 10);
+	iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+	rig_late_pin(rig, 0);
+	EXPECT_STAT("late_pins", 1);
+
+	/* The last one counts. */
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_TRUE(both_work(pair, 0));
+	iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_TRUE(both_blocked(pair, 0));
+}
+
+/* In a child: set up, and access in a loop until the process is killed. */
+static void run_until_killed(int ready, enum mem_kind kind)
+{
+	struct rig rig;
+	u64 page;
+
+	rig_init(&rig, kind);
+	rig_map(&rig);
+	rig_register(&rig, RIG_PAGES);
+	rig_trust(&rig);
+	for (page = 0; page < 64; page++)
+		rig_pin(&rig, page);
+	mem_bracket(rig_vaddr(&rig, 0), 32 * MEM_PAGE_SIZE);
+	TEST_ASSERT(rig_dma_works(&rig, 0), "no DMA");
+	TEST_ASSERT(write(ready, "", 1) == 1, "write");
+	for (;; page++) {
+		guest_touch(rig.guest, rig_iova(page % RIG_PAGES));
+		mem_bracket(rig_vaddr(&rig, (page - 8) % RIG_PAGES),
+			    MEM_PAGE_SIZE);
+	}
+}
+
+/* Kill it, and return its process ID. */
+static pid_t run_and_kill(enum mem_kind kind)
+{
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	TEST_ASSERT(!pipe(ready), "pipe");
+	pid = fork();
+	if (!pid) {
+		run_until_killed(ready[1], kind);
+		_exit(1);
+	}
+	close(ready[1]);
+	TEST_ASSERT(read(ready[0], &byte, 1) == 1, "the child has ended");
+	close(ready[0]);
+	TEST_ASSERT(!kill(pid, SIGKILL), "kill");
+	TEST_ASSERT(waitpid(pid, &status, 0) == pid, "waitpid");
+	return pid;
+}
+
+TEST_F_TIMEOUT(share, process_is_killed, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig again;
+	s64 pins;
+	pid_t pid;
+	int n;
+
+	if (variant->containers)
+		SKIP(return, "of one container");
+	/* The rig has the device; the child wants it. */
+	rig_cleanup(&pair->rig);
+	pins = vmstat_pins();
+	for (n = 0; n < 3; n++) {
+		pid = run_and_kill(variant->kind);
+		if (stats_available())
+			EXPECT_EQ(stat_wait_of(pid, "leaves", -1), -1);
+		EXPECT_EQ(vmstat_pins(), pins);
+	}
+	rig_init(&again, variant->kind);
+	rig_map(&again);
+	guest_touch(again.guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(&again, 0));
+	pair->rig = again;
+	pair->iommu = again.iommu;
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The life of a leaf of an unpinned mapping, without marks: when the device
+ * can access a page, and when it no longer can.
+ */
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include <libvfio/unpinned.h>
+
+#include "kselftest_harness.h"
+
+FIXTURE(life) {
+	struct rig rig;
+};
+
+FIXTURE_VARIANT(life) {
+	enum mem_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(life, anon) {
+	.kind = MEM_ANON,
+};
+
+FIXTURE_VARIANT_ADD(life, memfd) {
+	.kind = MEM_MEMFD,
+};
+
+FIXTURE_SETUP(life)
+{
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	rig_init(&self->rig, variant->kind);
+	missing = unpinned_missing(self->rig.iommu);
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(life)
+{
+	rig_cleanup(&self->rig);
+}
+
+TEST_F_TIMEOUT(life, map_brings_nothing_in, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	rig_map(rig);
+	EXPECT_EQ(mem_resident(rig->mem.vaddr, RIG_SIZE), 0);
+	EXPECT_STAT("leaves", 0);
+	/* Reading the result of the first makes that page resident. */
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, RIG_PAGES - 1));
+	EXPECT_LE(mem_resident(rig->mem.vaddr, RIG_SIZE), 2);
+	EXPECT_STAT("leaves", 0);
+}
+
+TEST_F_TIMEOUT(life, guest_touch_makes_leaf, RIG_TIMEOUT_S)
+{
+	u32 sent[EDU_BUFFER_SIZE / 4], got[EDU_BUFFER_SIZE / 4];
+	struct rig *rig = &self->rig;
+	size_t n;
+
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(3));
+	EXPECT_STAT("leaves", 1);
+
+	for (n = 0; n < ARRAY_SIZE(sent); n++)
+		sent[n] = unique_value();
+	edu_write(&rig->edu, rig_iova(3), sent, sizeof(sent));
+	EXPECT_EQ(memcmp(rig_vaddr(rig, 3), sent, sizeof(sent)), 0);
+	edu_read(&rig->edu, rig_iova(3), got, sizeof(got));
+	EXPECT_EQ(memcmp(got, sent, sizeof(sent)), 0);
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(3)), sent[0]);
+
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 2));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 4));
+}
+
+TEST_F_TIMEOUT(life, touch_before_map, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	/* The translation that KVM has by now must not make a later touch moot. */
+	guest_touch(rig->guest, rig_iova(0));
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_STAT("leaves", 1);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+TEST_F_TIMEOUT(life, read_of_anon_makes_no_leaf, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	if (variant->kind != MEM_ANON)
+		SKIP(return, "shared memory is writable after a read as well");
+	rig_map(rig);
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(0)), 0);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+TEST_F_TIMEOUT(life, discard, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	rig_map(rig);
+	old = rig_guest_write(rig, 0);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	old = rig_guest_write(rig, 0);
+	mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(0)), 0);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+TEST_F_TIMEOUT(life, discard_takes_one_page, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	int page;
+
+	rig_map(rig);
+	for (page = 0; page < 3; page++)
+		guest_touch(rig->guest, rig_iova(page));
+	mem_discard(&rig->mem, rig_vaddr(rig, 1), MEM_PAGE_SIZE);
+	EXPECT_STAT("leaves", 2);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));
+	EXPECT_TRUE(rig_dma_works(rig, 2));
+}
+
+TEST_F_TIMEOUT(life, munmap, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	rig_map(rig);
+	old = rig_guest_write(rig, 5);
+	ASSERT_EQ(munmap(rig_vaddr(rig, 5), MEM_PAGE_SIZE), 0);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 5, old));
+	EXPECT_EQ(__guest_touch(rig->guest, rig_iova(5)), EFAULT);
+
+	/* The mapping is one of addresses, whatever is there. */
+	ASSERT_NE(mmap(rig_vaddr(rig, 5), MEM_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		  MAP_FAILED);
+	guest_touch(rig->guest, rig_iova(5));
+	EXPECT_TRUE(rig_dma_works(rig, 5));
+}
+
+TEST_F_TIMEOUT(life, pageout_and_swap_in, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	if (!mem_can_pageout())
+		SKIP(return, NO_SWAP);
+	rig_map(rig);
+	old = rig_guest_write(rig, 7);
+	ASSERT_TRUE(mem_pageout(rig_vaddr(rig, 7), MEM_PAGE_SIZE));
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 7, old));
+	EXPECT_EQ(mem_resident(rig_vaddr(rig, 7), MEM_PAGE_SIZE), 0);
+
+	guest_touch(rig->guest, rig_iova(7));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(7)), old);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_TRUE(rig_dma_works(rig, 7));
+}
+
+/* What the device alone has written must be in what comes back from swap. */
+TEST_F_TIMEOUT(life, pageout_keeps_what_device_wrote, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 sent = unique_value();
+
+	if (!mem_can_pageout())
+		SKIP(return, NO_SWAP);
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	ASSERT_TRUE(mem_pageout(rig_vaddr(rig, 0), MEM_PAGE_SIZE));
+	guest_touch(rig->guest, rig_iova(0));
+	edu_write(&rig->edu, rig_iova(0), &sent, sizeof(sent));
+	ASSERT_TRUE(mem_pageout(rig_vaddr(rig, 0), MEM_PAGE_SIZE));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(0)), sent);
+}
+
+TEST_F_TIMEOUT(life, write_protect, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	rig_map(rig);
+	old = rig_guest_write(rig, 0);
+	ASSERT_EQ(mprotect(rig_vaddr(rig, 0), MEM_PAGE_SIZE, PROT_READ), 0);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_EQ(__guest_touch(rig->guest, rig_iova(0)), EFAULT);
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(0)), old);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+
+	ASSERT_EQ(mprotect(rig_vaddr(rig, 0), MEM_PAGE_SIZE,
+			   PROT_READ | PROT_WRITE), 0);
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+TEST_F_TIMEOUT(life, fork_copies_on_write, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	int status, go[2];
+	char byte;
+	pid_t child;
+
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	ASSERT_EQ(pipe(go), 0);
+	child = fork();
+	if (!child) {
+		close(go[1]);
+		_exit(read(go[0], &byte, 1));
+	}
+	ASSERT_GT(child, 0);
+	/* The child holds the old frame of anonymous memory. */
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_STAT("leaves", 1);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	close(go[1]);
+	EXPECT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+}
+
+/* @vaddr is now something that must not get a leaf. */
+static void expect_refused(struct __test_metadata *_metadata, struct rig *rig,
+			   u64 page, u32 content)
+{
+	s64 refused = stats_available() ? stat_get("refused_pages") : 0;
+
+	/* A plain write, since a locked one to a device may be an error. */
+	guest_write(rig->guest, rig_iova(page) + EDU_REG_INVERT, content);
+	EXPECT_STAT("leaves", 0);
+	if (stats_available())
+		EXPECT_GT(stat_get("refused_pages"), refused);
+}
+
+TEST_F_TIMEOUT(life, bar_where_ram_was, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 value = unique_value();
+
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(9));
+	vfio_pci_bar_map(rig->device, 0, rig_vaddr(rig, 9), MEM_PAGE_SIZE);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(9)), EDU_ID);
+	expect_refused(_metadata, rig, 9, value);
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(9) + EDU_REG_INVERT), ~value);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 9, EDU_ID));
+}
+
+TEST_F_TIMEOUT(life, file_where_ram_was, RIG_TIMEOUT_S)
+{
+	char dir[] = "/tmp/vfio-selftest-XXXXXX", path[64];
+	struct rig *rig = &self->rig;
+	u32 value = unique_value();
+	void *map;
+	int fd;
+
+	/* A file system that has pages of its own, unlike tmpfs. */
+	if (!mkdtemp(dir) || mount("ramfs", dir, "ramfs", 0, NULL))
+		SKIP(return, "can't mount ramfs: %s", strerror(errno));
+	snprintf(path, sizeof(path), "%s/file", dir);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, MEM_PAGE_SIZE), 0);
+
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(9));
+	map = mmap(rig_vaddr(rig, 9), MEM_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_FIXED | MAP_SHARED, fd, 0);
+	ASSERT_NE(map, MAP_FAILED);
+	EXPECT_STAT("leaves", 0);
+	guest_write(rig->guest, rig_iova(9), value);
+	expect_refused(_metadata, rig, 9, value);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 9, value));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 9));
+}
+
+TEST_F_TIMEOUT(life, huge_page, RIG_TIMEOUT_S)
+{
+	u64 last = MEM_HUGE_SIZE / MEM_PAGE_SIZE - 1;
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	if (variant->kind != MEM_ANON ||
+	    madvise(rig->mem.vaddr, MEM_HUGE_SIZE, MADV_HUGEPAGE))
+		SKIP(return, "no huge pages for this memory");
+	rig_map(rig);
+	old = rig_guest_write(rig, 0);
+	if (!mem_is_huge(rig->mem.vaddr))
+		SKIP(return, "no huge page is free");
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	old = rig_guest_write(rig, last);
+	EXPECT_TRUE(rig_dma_works(rig, last));
+
+	/* Splits the huge page in the middle. */
+	old = rig_guest_write(rig, 100);
+	mem_discard(&rig->mem, rig_vaddr(rig, 100), MEM_PAGE_SIZE);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 100, old));
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 100));
+	guest_touch(rig->guest, rig_iova(99));
+	EXPECT_TRUE(rig_dma_works(rig, 99));
+	guest_touch(rig->guest, rig_iova(100));
+	EXPECT_TRUE(rig_dma_works(rig, 100));
+}
+
+TEST_F_TIMEOUT(life, unmap_and_map_again, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	rig_map(rig);
+	old = rig_guest_write(rig, 0);
+	rig_unmap(rig);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(0)), old);
+
+	rig_map(rig);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+/* Memory that the process has under another address as well. */
+TEST_F_TIMEOUT(life, two_iovas, RIG_TIMEOUT_S)
+{
+	struct dma_region alias = self->rig.region;
+	struct rig *rig = &self->rig;
+	u32 old;
+
+	alias.iova += RIG_SIZE;
+	rig_map(rig);
+	iommu_map_unpinned(rig->iommu, &alias);
+	old = rig_guest_write(rig, 0);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	EXPECT_TRUE(dma_works(&rig->edu, alias.iova, rig_vaddr(rig, 0)));
+	old = rig_guest_write(rig, 0);
+	mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
+	EXPECT_TRUE(dma_read_blocked(&rig->edu, alias.iova, old));
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}
