@@ -1,0 +1,576 @@
+/*
+ * DMA pinning device
+ *
+ * The guest's end of unpinned VFIO mappings: a register page for the handshake
+ * and a bitmap in host-provided memory, in which the guest marks the pages
+ * that assigned devices may access. docs/specs/dma-pinning.rst is the contract
+ * with the guest.
+ *
+ * The marks are used by whoever registered in trust_notifiers (VFIO containers
+ * with unpinned mappings). They hold only in READY; in OFF and FROZEN the guest
+ * counts as unaware. The mode changes by a guest request, at the end of a reset
+ * and when a snapshot is loaded, always under the BQL and always in this order:
+ *
+ *   to READY:    clear the bitmap (from OFF), trust, show the mode
+ *   from READY:  distrust, clear the bitmap (to OFF), show the mode
+ *
+ * so that bits which the guest did not set as marks are never used as such.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/bitops.h"
+#include "qemu/error-report.h"
+#include "qemu/host-utils.h"
+#include "qemu/module.h"
+#include "qemu/timer.h"
+#include "exec/address-spaces.h"
+#include "hw/acpi/aml-build.h"
+#include "hw/boards.h"
+#include "hw/i386/pc.h"
+#include "hw/misc/dma-pinning.h"
+#include "hw/pci/pci.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/qdev-properties.h"
+#include "hw/resettable.h"
+#include "migration/vmstate.h"
+#include "system/reset.h"
+#include "trace.h"
+
+/*
+ * Each change to READY makes the kernel walk all memory of the VM. OFF and
+ * FROZEN leave READY, so limiting READY limits all changes.
+ */
+#define READY_INTERVAL_MS 100
+
+/*
+ * Mode changes
+ */
+
+static void dma_pinning_clear_bitmap(DMAPinningState *s)
+{
+    memset(memory_region_get_ram_ptr(&s->bitmap), 0,
+           dma_pinning_bitmap_size(&s->window));
+    memory_region_set_dirty(&s->bitmap, 0, dma_pinning_bitmap_size(&s->window));
+}
+
+static bool dma_pinning_set_trust(DMAPinningState *s, bool trust, Error **errp)
+{
+    return notifier_with_return_list_notify(&s->trust_notifiers, &trust,
+                                            errp) == 0;
+}
+
+static void dma_pinning_distrust(DMAPinningState *s)
+{
+    Error *err = NULL;
+
+    if (!dma_pinning_set_trust(s, false, &err)) {
+        error_report_err(err);
+    }
+}
+
+static void dma_pinning_enter(DMAPinningState *s, DMAPinningMode mode)
+{
+    s->generation++;
+    trace_dma_pinning_mode(s->mode, mode, s->generation);
+    s->mode = mode;
+}
+
+static void dma_pinning_enter_off(DMAPinningState *s)
+{
+    dma_pinning_distrust(s);
+    dma_pinning_clear_bitmap(s);
+    s->accepted = 0;
+    dma_pinning_enter(s, DMA_PINNING_OFF);
+}
+
+/*
+ * Requests: each returns the result code and may set *value
+ */
+
+static DMAPinningResult dma_pinning_ready(DMAPinningState *s, uint32_t features,
+                                          uint16_t *value)
+{
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL);
+    int64_t next = s->last_ready_ms + READY_INTERVAL_MS;
+    Error *err = NULL;
+
+    if (features & ~DMA_PINNING_FEATURES ||
+        !(features & DMA_PINNING_FEATURE_MARKS)) {
+        return DMA_PINNING_ERR_ARGUMENT;
+    }
+    if (s->mode == DMA_PINNING_READY) {
+        return DMA_PINNING_ERR_STATE;
+    }
+    if (s->last_ready_ms >= 0 && now < next) {
+        *value = next - now;
+        return DMA_PINNING_ERR_BUSY;
+    }
+
+    s->last_ready_ms = now;
+    if (s->mode == DMA_PINNING_OFF) {
+        dma_pinning_clear_bitmap(s);
+    }
+    if (!dma_pinning_set_trust(s, true, &err)) {
+        error_report_err(err);
+        dma_pinning_distrust(s);
+        return DMA_PINNING_ERR_HOST;
+    }
+    s->accepted = features;
+    dma_pinning_enter(s, DMA_PINNING_READY);
+    return DMA_PINNING_OK;
+}
+
+static DMAPinningResult dma_pinning_off(DMAPinningState *s, uint32_t argument)
+{
+    if (argument) {
+        return DMA_PINNING_ERR_ARGUMENT;
+    }
+    if (s->mode != DMA_PINNING_OFF) {
+        dma_pinning_enter_off(s);
+    }
+    return DMA_PINNING_OK;
+}
+
+static DMAPinningResult dma_pinning_frozen(DMAPinningState *s,
+                                           uint32_t argument)
+{
+    if (argument) {
+        return DMA_PINNING_ERR_ARGUMENT;
+    }
+    if (s->mode == DMA_PINNING_OFF) {
+        return DMA_PINNING_ERR_STATE;
+    }
+    if (s->mode == DMA_PINNING_READY) {
+        dma_pinning_distrust(s);
+        dma_pinning_enter(s, DMA_PINNING_FROZEN);
+    }
+    return DMA_PINNING_OK;
+}
+
+/* Emulated, with all bridges above it: its DMA goes through QEMU's mapping */
+static bool dma_pinning_exempt(uint32_t segment, uint8_t bus, uint8_t devfn)
+{
+    PCIBus *root = PC_MACHINE(qdev_get_machine())->pcibus;
+    PCIDevice *dev;
+
+    if (segment || !root) {
+        return false;
+    }
+    dev = pci_find_device(root, bus, devfn);
+    if (!dev) {
+        return false;
+    }
+    for (; dev; dev = pci_get_bus(dev)->parent_dev) {
+        if (object_dynamic_cast(OBJECT(dev), "vfio-pci")) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static DMAPinningResult dma_pinning_query(uint32_t argument, uint16_t *value)
+{
+    *value = dma_pinning_exempt(extract32(argument, 16, 16),
+                                extract32(argument, 8, 8),
+                                extract32(argument, 0, 8));
+    return DMA_PINNING_OK;
+}
+
+static DMAPinningResult dma_pinning_dispatch(DMAPinningState *s,
+                                             uint64_t request, uint16_t *value)
+{
+    uint32_t argument = extract64(request, 16, 32);
+
+    if (extract64(request, 8, 8) || extract64(request, 48, 16)) {
+        return DMA_PINNING_ERR_ARGUMENT;
+    }
+    switch (extract64(request, 0, 8)) {
+    case DMA_PINNING_OP_READY:
+        return dma_pinning_ready(s, argument, value);
+    case DMA_PINNING_OP_OFF:
+        return dma_pinning_off(s, argument);
+    case DMA_PINNING_OP_FROZEN:
+        return dma_pinning_frozen(s, argument);
+    case DMA_PINNING_OP_QUERY:
+        return dma_pinning_query(argument, value);
+    default:
+        return DMA_PINNING_ERR_OPCODE;
+    }
+}
+
+static void dma_pinning_request(DMAPinningState *s, uint64_t request)
+{
+    uint16_t value = 0;
+    uint64_t result;
+
+    s->error = dma_pinning_dispatch(s, request, &value);
+    s->requests++;
+    s->requests_refused += s->error != DMA_PINNING_OK;
+
+    /* The opcode and the argument are echoed where they were */
+    result = deposit64(request, 8, 8, s->error);
+    s->result = deposit64(result, 48, 16, value);
+    trace_dma_pinning_request(request, s->error, value);
+}
+
+/*
+ * Register page: one access of the register's width at its address. Anything
+ * else reads as 0, changes nothing, and is counted.
+ */
+
+static void dma_pinning_ignore(DMAPinningState *s, const char *what,
+                               hwaddr addr, unsigned size)
+{
+    s->ignored_accesses++;
+    trace_dma_pinning_ignored(what, addr, size);
+}
+
+static bool dma_pinning_read32(DMAPinningState *s, hwaddr addr, uint64_t *val)
+{
+    switch (addr) {
+    case DMA_PINNING_REG_MAGIC:
+        *val = DMA_PINNING_MAGIC;
+        return true;
+    case DMA_PINNING_REG_VERSION:
+        *val = DMA_PINNING_VERSION;
+        return true;
+    case DMA_PINNING_REG_SIZE:
+        *val = DMA_PINNING_REGS_SIZE;
+        return true;
+    case DMA_PINNING_REG_GRANULE:
+        *val = DMA_PINNING_GRANULE;
+        return true;
+    case DMA_PINNING_REG_STATE:
+        *val = s->mode;
+        return true;
+    case DMA_PINNING_REG_ERROR:
+        *val = s->error;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool dma_pinning_read64(DMAPinningState *s, hwaddr addr, uint64_t *val)
+{
+    switch (addr) {
+    case DMA_PINNING_REG_OFFERED:
+        *val = DMA_PINNING_FEATURES;
+        return true;
+    case DMA_PINNING_REG_ACCEPTED:
+        *val = s->accepted;
+        return true;
+    case DMA_PINNING_REG_NPAGES:
+        *val = s->window.npages;
+        return true;
+    case DMA_PINNING_REG_GENERATION:
+        *val = s->generation;
+        return true;
+    case DMA_PINNING_REG_LIMIT:
+        *val = s->limit_pages;
+        return true;
+    case DMA_PINNING_REG_RESULT:
+        *val = s->result;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static uint64_t dma_pinning_read(void *opaque, hwaddr addr, unsigned size)
+{
+    DMAPinningState *s = opaque;
+    uint64_t val = 0;
+
+    if (!(size == 4 && dma_pinning_read32(s, addr, &val)) &&
+        !(size == 8 && dma_pinning_read64(s, addr, &val))) {
+        dma_pinning_ignore(s, "read", addr, size);
+    }
+    return val;
+}
+
+static void dma_pinning_write(void *opaque, hwaddr addr, uint64_t val,
+                              unsigned size)
+{
+    DMAPinningState *s = opaque;
+
+    if (addr == DMA_PINNING_REG_REQUEST && size == 8) {
+        dma_pinning_request(s, val);
+    } else {
+        dma_pinning_ignore(s, "write", addr, size);
+    }
+}
+
+static const MemoryRegionOps dma_pinning_ops = {
+    .read = dma_pinning_read,
+    .write = dma_pinning_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .valid = {
+        .min_access_size = 1,
+        .max_access_size = 8,
+        .unaligned = true,
+    },
+    .impl = {
+        .min_access_size = 1,
+        .max_access_size = 8,
+        .unaligned = true,
+    },
+};
+
+/*
+ * ACPI
+ */
+
+static Aml *dma_pinning_aml_memory(hwaddr base, uint64_t size,
+                                   AmlCacheable cacheable)
+{
+    return aml_qword_memory(AML_POS_DECODE, AML_MIN_FIXED, AML_MAX_FIXED,
+                            cacheable, AML_READ_WRITE, 0,
+                            base, base + size - 1, 0, size);
+}
+
+/* An SSDT of its own is easy to find and to dump */
+void dma_pinning_build_acpi(DMAPinningState *s, GArray *table_data,
+                            BIOSLinker *linker, const char *oem_id)
+{
+    hwaddr base = s->window.base;
+    AcpiTable table = { .sig = "SSDT", .rev = 1,
+                        .oem_id = oem_id, .oem_table_id = "DMAPIN" };
+    Aml *ssdt, *scope, *dev, *crs;
+
+    acpi_table_begin(&table, table_data);
+    ssdt = init_aml_allocator();
+
+    scope = aml_scope("\\_SB");
+    dev = aml_device("DPIN");
+    aml_append(dev, aml_name_decl("_HID", aml_string("QEMU0D50")));
+    aml_append(dev, aml_name_decl("_CID", aml_string("DMAPIN")));
+    aml_append(dev, aml_name_decl("_UID", aml_int(0)));
+    aml_append(dev, aml_name_decl("_STA", aml_int(0xf)));
+
+    crs = aml_resource_template();
+    aml_append(crs, dma_pinning_aml_memory(base, DMA_PINNING_PAGE_SIZE,
+                                           AML_NON_CACHEABLE));
+    aml_append(crs, dma_pinning_aml_memory(base + DMA_PINNING_PAGE_SIZE,
+                                           dma_pinning_bitmap_size(&s->window),
+                                           AML_CACHEABLE));
+    aml_append(dev, aml_name_decl("_CRS", crs));
+    aml_append(scope, dev);
+    aml_append(ssdt, scope);
+
+    g_array_append_vals(table_data, ssdt->buf->data, ssdt->buf->len);
+    acpi_table_end(linker, &table);
+    free_aml_allocator();
+}
+
+/*
+ * Reset and migration
+ */
+
+/*
+ * Only now: in the hold phase an assigned device may still do DMA. A wakeup
+ * from suspend to RAM keeps the guest's mappings and so its marks.
+ */
+static void dma_pinning_reset_exit(Object *obj, ResetType type)
+{
+    DMAPinningState *s = DMA_PINNING(obj);
+
+    if (type == RESET_TYPE_WAKEUP) {
+        return;
+    }
+    dma_pinning_enter_off(s);
+    s->error = DMA_PINNING_OK;
+    s->result = 0;
+    s->last_ready_ms = -1;
+}
+
+static int dma_pinning_post_load(void *opaque, int version_id)
+{
+    DMAPinningState *s = opaque;
+    Error *err = NULL;
+
+    if (s->mode > DMA_PINNING_FROZEN) {
+        error_report("%s: invalid state %" PRIu32, TYPE_DMA_PINNING, s->mode);
+        return -EINVAL;
+    }
+    if (!dma_pinning_set_trust(s, s->mode == DMA_PINNING_READY, &err)) {
+        error_report_err(err);
+        return -EIO;
+    }
+    return 0;
+}
+
+static const VMStateDescription vmstate_dma_pinning = {
+    .name = TYPE_DMA_PINNING,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .post_load = dma_pinning_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_EQUAL(window.base, DMAPinningState, NULL),
+        VMSTATE_UINT64_EQUAL(window.npages, DMAPinningState, NULL),
+        VMSTATE_UINT64_EQUAL(limit_pages, DMAPinningState, NULL),
+        VMSTATE_UINT32(mode, DMAPinningState),
+        VMSTATE_UINT32(error, DMAPinningState),
+        VMSTATE_UINT64(accepted, DMAPinningState),
+        VMSTATE_UINT64(generation, DMAPinningState),
+        VMSTATE_UINT64(result, DMAPinningState),
+        VMSTATE_INT64(last_ready_ms, DMAPinningState),
+        VMSTATE_END_OF_LIST()
+    },
+};
+
+/*
+ * Properties and life cycle
+ */
+
+static char *dma_pinning_get_state(Object *obj, Error **errp)
+{
+    static const char *const names[] = {
+        [DMA_PINNING_OFF] = "off",
+        [DMA_PINNING_READY] = "ready",
+        [DMA_PINNING_FROZEN] = "frozen",
+    };
+
+    return g_strdup(names[DMA_PINNING(obj)->mode]);
+}
+
+static void dma_pinning_get_marked_pages(Object *obj, Visitor *v,
+                                         const char *name, void *opaque,
+                                         Error **errp)
+{
+    DMAPinningState *s = DMA_PINNING(obj);
+    uint64_t i, marked = 0;
+    const uint64_t *words;
+
+    if (DEVICE(s)->realized) {
+        words = memory_region_get_ram_ptr(&s->bitmap);
+        for (i = 0; i < dma_pinning_bitmap_size(&s->window) / 8; i++) {
+            marked += ctpop64(words[i]);
+        }
+    }
+    visit_type_uint64(v, name, &marked, errp);
+}
+
+static bool dma_pinning_set_limit(DMAPinningState *s, Error **errp)
+{
+    uint64_t limit = s->limit;
+
+    if (!limit) {
+        limit = ROUND_UP(current_machine->ram_size / 2, DMA_PINNING_GRANULE);
+    }
+    if (limit % DMA_PINNING_GRANULE) {
+        error_setg(errp, "limit must be a multiple of %d bytes",
+                   DMA_PINNING_GRANULE);
+        return false;
+    }
+    s->limit_pages = limit / DMA_PINNING_GRANULE;
+    if (s->limit_pages > s->window.npages) {
+        error_setg(errp, "limit exceeds the memory that can be marked");
+        return false;
+    }
+    return true;
+}
+
+static bool dma_pinning_find_window(DMAPinningState *s, Error **errp)
+{
+    ERRP_GUARD();
+    Object *pc = object_dynamic_cast(qdev_get_machine(), TYPE_PC_MACHINE);
+
+    /* No instance, or more than one, is NULL as well */
+    if (!dma_pinning_find()) {
+        error_setg(errp, "at most one %s device is permitted",
+                   TYPE_DMA_PINNING);
+        return false;
+    }
+    if (!pc || !PC_MACHINE(pc)->dma_pinning.enabled) {
+        error_setg(errp, "the machine has reserved no addresses for %s",
+                   TYPE_DMA_PINNING);
+        error_append_hint(errp, "Use -machine q35,dma-pinning=on.\n");
+        return false;
+    }
+    s->window = PC_MACHINE(pc)->dma_pinning;
+    return true;
+}
+
+static void dma_pinning_realize(DeviceState *dev, Error **errp)
+{
+    DMAPinningState *s = DMA_PINNING(dev);
+    MemoryRegion *sysmem = get_system_memory();
+
+    if (!dma_pinning_find_window(s, errp) || !dma_pinning_set_limit(s, errp)) {
+        return;
+    }
+    if (!memory_region_init_ram(&s->bitmap, OBJECT(s), "dma-pinning-bitmap",
+                                dma_pinning_bitmap_size(&s->window), errp)) {
+        return;
+    }
+    memory_region_init_io(&s->regs, OBJECT(s), &dma_pinning_ops, s,
+                          "dma-pinning-regs", DMA_PINNING_PAGE_SIZE);
+    memory_region_add_subregion(sysmem, s->window.base, &s->regs);
+    memory_region_add_subregion(sysmem, s->window.base + DMA_PINNING_PAGE_SIZE,
+                                &s->bitmap);
+    s->last_ready_ms = -1;
+    qemu_register_resettable(OBJECT(s));
+}
+
+static void dma_pinning_init(Object *obj)
+{
+    DMAPinningState *s = DMA_PINNING(obj);
+
+    notifier_with_return_list_init(&s->trust_notifiers);
+
+    object_property_add_uint64_ptr(obj, "npages", &s->window.npages,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(obj, "limit-pages", &s->limit_pages,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(obj, "generation", &s->generation,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(obj, "requests", &s->requests,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(obj, "requests-refused",
+                                   &s->requests_refused, OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(obj, "ignored-accesses",
+                                   &s->ignored_accesses, OBJ_PROP_FLAG_READ);
+}
+
+static const Property dma_pinning_properties[] = {
+    DEFINE_PROP_SIZE("limit", DMAPinningState, limit, 0),
+};
+
+static void dma_pinning_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    ResettableClass *rc = RESETTABLE_CLASS(klass);
+
+    dc->desc = "Marks of guest pages for DMA by assigned devices";
+    dc->realize = dma_pinning_realize;
+    dc->vmsd = &vmstate_dma_pinning;
+    dc->hotpluggable = false;
+    rc->phases.exit = dma_pinning_reset_exit;
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+    device_class_set_props(dc, dma_pinning_properties);
+
+    object_class_property_set_description(klass, "limit",
+        "bytes that marks may hold against reclaim (default: half of the RAM)");
+    object_class_property_add_str(klass, "state", dma_pinning_get_state, NULL);
+    object_class_property_add(klass, "marked-pages", "uint64",
+                              dma_pinning_get_marked_pages, NULL, NULL, NULL);
+}
+
+static const TypeInfo dma_pinning_info = {
+    .name = TYPE_DMA_PINNING,
+    .parent = TYPE_DEVICE,
+    .instance_size = sizeof(DMAPinningState),
+    .instance_init = dma_pinning_init,
+    .class_init = dma_pinning_class_init,
+};
+
+static void dma_pinning_register_types(void)
+{
+    type_register_static(&dma_pinning_info);
+}
+
+type_init(dma_pinning_register_types)

@@ -1,0 +1,136 @@
+/*
+ * DMA pinning device
+ *
+ * A guest tells by this device which of its pages assigned PCI devices may
+ * access now. docs/specs/dma-pinning.rst is the contract with the guest.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_MISC_DMA_PINNING_H
+#define HW_MISC_DMA_PINNING_H
+
+#include "exec/memory.h"
+#include "hw/acpi/bios-linker-loader.h"
+#include "hw/qdev-core.h"
+#include "qemu/notify.h"
+#include "qom/object.h"
+
+#define TYPE_DMA_PINNING "dma-pinning"
+OBJECT_DECLARE_SIMPLE_TYPE(DMAPinningState, DMA_PINNING)
+
+#define DMA_PINNING_GRANULE     4096
+
+/* Register page */
+#define DMA_PINNING_PAGE_SIZE   0x1000
+#define DMA_PINNING_REG_MAGIC           0x00
+#define DMA_PINNING_REG_VERSION         0x04
+#define DMA_PINNING_REG_SIZE            0x08
+#define DMA_PINNING_REG_GRANULE         0x0c
+#define DMA_PINNING_REG_OFFERED         0x10    /* 64 bits */
+#define DMA_PINNING_REG_ACCEPTED        0x18    /* 64 bits */
+#define DMA_PINNING_REG_NPAGES          0x20    /* 64 bits */
+#define DMA_PINNING_REG_STATE           0x28
+#define DMA_PINNING_REG_ERROR           0x2c
+#define DMA_PINNING_REG_GENERATION      0x30    /* 64 bits */
+#define DMA_PINNING_REG_LIMIT           0x38    /* 64 bits */
+#define DMA_PINNING_REG_REQUEST         0x40    /* 64 bits, write only */
+#define DMA_PINNING_REG_RESULT          0x48    /* 64 bits */
+#define DMA_PINNING_REGS_SIZE           0x50
+
+#define DMA_PINNING_MAGIC       0x4e495044      /* "DPIN" */
+#define DMA_PINNING_VERSION     1
+
+#define DMA_PINNING_FEATURE_MARKS               (1ULL << 0)
+#define DMA_PINNING_FEATURE_DEVICE_QUERY        (1ULL << 1)
+#define DMA_PINNING_FEATURES    (DMA_PINNING_FEATURE_MARKS | \
+                                 DMA_PINNING_FEATURE_DEVICE_QUERY)
+
+typedef enum DMAPinningMode {
+    DMA_PINNING_OFF = 0,        /* the guest is unaware */
+    DMA_PINNING_READY = 1,      /* the guest maintains the marks */
+    DMA_PINNING_FROZEN = 2,     /* marks of a crashed kernel, kept */
+} DMAPinningMode;
+
+enum {
+    DMA_PINNING_OP_READY = 1,
+    DMA_PINNING_OP_OFF = 2,
+    DMA_PINNING_OP_FROZEN = 3,
+    DMA_PINNING_OP_QUERY = 4,
+};
+
+typedef enum DMAPinningResult {
+    DMA_PINNING_OK = 0,
+    DMA_PINNING_ERR_OPCODE = 1,
+    DMA_PINNING_ERR_ARGUMENT = 2,
+    DMA_PINNING_ERR_STATE = 3,
+    DMA_PINNING_ERR_BUSY = 4,
+    DMA_PINNING_ERR_HOST = 5,
+} DMAPinningResult;
+
+/*
+ * Guest-physical window that the machine keeps free for the device: the
+ * register page, then the bitmap. It covers all guest memory below it.
+ */
+typedef struct DMAPinningWindow {
+    bool enabled;
+    hwaddr base;
+    uint64_t npages;
+} DMAPinningWindow;
+
+struct DMAPinningState {
+    DeviceState parent_obj;
+
+    /* Properties */
+    uint64_t limit;             /* bytes, 0 for the default */
+
+    /* Constant after realize */
+    DMAPinningWindow window;
+    uint64_t limit_pages;
+    MemoryRegion regs;
+    MemoryRegion bitmap;
+
+    /* Guest-visible state, protected by the BQL */
+    uint32_t mode;              /* DMAPinningMode */
+    uint32_t error;             /* DMAPinningResult of the last request */
+    uint64_t accepted;
+    uint64_t generation;
+    uint64_t result;
+    int64_t last_ready_ms;      /* virtual clock, -1 for never */
+
+    /* Statistics, protected by the BQL */
+    uint64_t requests;
+    uint64_t requests_refused;
+    uint64_t ignored_accesses;
+
+    /* Told when the marks begin or cease to be valid, data is a bool * */
+    NotifierWithReturnList trust_notifiers;
+};
+
+static inline uint64_t dma_pinning_bitmap_size(const DMAPinningWindow *w)
+{
+    return ROUND_UP(DIV_ROUND_UP(w->npages, 8), DMA_PINNING_PAGE_SIZE);
+}
+
+static inline uint64_t dma_pinning_window_size(const DMAPinningWindow *w)
+{
+    return DMA_PINNING_PAGE_SIZE + dma_pinning_bitmap_size(w);
+}
+
+static inline DMAPinningState *dma_pinning_find(void)
+{
+    Object *obj = object_resolve_path_type("", TYPE_DMA_PINNING, NULL);
+
+    return obj ? DMA_PINNING(obj) : NULL;
+}
+
+/* Is @mr the pin bitmap? Devices must never reach it. */
+static inline bool dma_pinning_owns(const MemoryRegion *mr)
+{
+    return mr->owner && object_dynamic_cast(mr->owner, TYPE_DMA_PINNING);
+}
+
+void dma_pinning_build_acpi(DMAPinningState *s, GArray *table_data,
+                            BIOSLinker *linker, const char *oem_id);
+
+#endif
