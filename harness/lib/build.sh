@@ -1,0 +1,175 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds: kernel, QEMU and selftests from base plus series. A result is named
+# by the digest of what it is made of and kept in $CACHE/images: another
+# checkout with the same content builds nothing. The source's work tree only
+# ever moves between commits, so that unchanged files keep their time and make
+# has little to do.
+
+KERNEL_PACKAGES=(build-essential bc bison flex libelf-dev libssl-dev cpio rsync ccache kmod)
+QEMU_PACKAGES=(build-essential ninja-build pkg-config python3 python3-venv python3-distlib
+	python3-setuptools libglib2.0-dev libfdt-dev zlib1g-dev ccache)
+QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
+	--without-default-features --enable-system --enable-kvm --enable-tcg
+	--disable-docs --disable-install-blobs --disable-werror --disable-download)
+# upstream's KVM selftests that concern the MMU
+KVM_TESTS=(demand_paging_test dirty_log_test kvm_page_table_test
+	memslot_modification_stress_test memslot_perf_test pre_fault_memory_test
+	set_memory_region_test guest_memfd_test x86_64/dirty_log_page_splitting_test)
+JOBS=${JOBS:-$(nproc)}
+
+# config_files NAME: the fragments of a kernel configuration, in order.
+config_files() {
+	local dir=$ROOT/harness/kconfig
+	case $1 in
+	release) echo "$dir/base.config" "$dir/release.config" ;;
+	debug) echo "$dir/base.config" "$dir/release.config" "$dir/debug.config" ;;
+	uml) echo "$dir/uml-kunit.config" ;;
+	*) die "no kernel configuration '$1': release, debug or uml" ;;
+	esac
+}
+
+# content SRC COMMIT EXCEPT: digest of a commit without the top-level entries
+# that match EXCEPT.
+content() {
+	git -C "$1" ls-tree "$2" . tools/ | grep -vE "	($3)\$" | sha256sum | cut -c1-16
+}
+
+digest() { sha256sum | cut -c1-16; }
+
+# check_out SRC COMMIT: brings the work tree to the commit.
+check_out() {
+	git -C "$1" -c advice.detachedHead=false checkout -q -f --detach "$2"
+}
+
+# keep_image FILE: marks it as used, and drops all but the newest of its kind.
+keep_image() {
+	local old
+	touch "$1"
+	# shellcheck disable=SC2012
+	ls -dt "${1%-*}"-* | tail -n +6 | while read -r old; do rm -rf "$old"; done
+}
+
+# kernel_make SRC BUILDDIR ARGS...: make with what keeps builds reproducible
+# and independent of the machine.
+kernel_make() {
+	local src=$1 dir=$2
+	shift 2
+	nice make -s -C "$src" O="$dir" -j "$JOBS" CC="${KERNEL_CC:-ccache gcc}" LOCALVERSION= \
+		KBUILD_BUILD_TIMESTAMP='@0' KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=localhost "$@"
+}
+
+# kernel_configure SRC BUILDDIR FRAGMENT...: .config from tinyconfig and the
+# fragments; fails when an option of a fragment did not come out as asked for.
+kernel_configure() {
+	local src=$1 dir=$2 lost
+	shift 2
+	mkdir -p "$dir"
+	kernel_make "$src" "$dir" tinyconfig
+	"$src/scripts/kconfig/merge_config.sh" -m -O "$dir" "$dir/.config" "$@" >/dev/null
+	kernel_make "$src" "$dir" olddefconfig
+	lost=$(cat "$@" | grep -E '^(CONFIG_|# CONFIG_.* is not set)' |
+		awk -F'[= ]' '{ n = /^#/ ? $2 : $1; v[n] = $0 } END { for (n in v) print v[n] }' |
+		grep -Fxv -f "$dir/.config" | grep -v ' is not set$' || true)
+	[[ ! $lost ]] || die "options that the configuration does not take:"$'\n'"$lost"
+}
+
+kernel_key() {
+	{
+		content "$1" "$2" 'Documentation|MAINTAINERS|samples|tools|tools/testing'
+		cat "${@:3}"
+		gcc -dumpfullversion
+	} | digest
+}
+
+# build_kernel CONFIG: prints the path of the bzImage.
+build_kernel() {
+	local config=$1 src head image dir fragments
+	read -r -a fragments < <(config_files "$config")
+	need_packages "${KERNEL_PACKAGES[@]}"
+	src=$(base_source linux)
+	head=$(series_head linux "$src")
+	image=$CACHE/images/kernel-$config-$(kernel_key "$src" "$head" "${fragments[@]}")
+	dir=$CACHE/build/kernel-$config
+	if [[ ! -e $image ]]; then
+		check_out "$src" "$head"
+		step "configure kernel $config" kernel_configure "$src" "$dir" "${fragments[@]}"
+		step "build kernel $config" kernel_make "$src" "$dir" bzImage
+		install -D -m 644 "$dir/arch/x86/boot/bzImage" "$image"
+	fi
+	keep_image "$image"
+	echo "$image"
+}
+
+qemu_configure() {
+	local src=$1 dir=$2
+	mkdir -p "$dir"
+	cd "$dir" || exit
+	[[ -e build.ninja && $(cat .configured 2>/dev/null) == "$src ${QEMU_CONFIGURE[*]}" ]] && return
+	"$src/configure" --cc='ccache gcc' "${QEMU_CONFIGURE[@]}"
+	echo "$src ${QEMU_CONFIGURE[*]}" >.configured
+}
+
+# with_meson CMD...: with Debian 13's meson first in the path.
+with_meson() {
+	local meson
+	meson=$(meson_dir)
+	PATH=$meson/usr/bin:/usr/bin:$PATH PYTHONPATH=$meson/usr/lib/python3/dist-packages "$@"
+}
+
+# build_qemu: prints the path of the stripped qemu-system-x86_64.
+build_qemu() {
+	local src head image dir=$CACHE/build/vmm
+	need_packages "${QEMU_PACKAGES[@]}"
+	src=$(base_source qemu)
+	head=$(series_head qemu "$src")
+	image=$CACHE/images/qemu-$({
+		content "$src" "$head" 'docs|MAINTAINERS|tests'
+		echo "${QEMU_CONFIGURE[@]}"
+	} | digest)
+	if [[ ! -e $image ]]; then
+		meson_dir >/dev/null
+		check_out "$src" "$head"
+		step "configure QEMU" with_meson qemu_configure "$src" "$dir"
+		step "build QEMU" with_meson nice ninja -C "$dir" -j "$JOBS" qemu-system-x86_64
+		mkdir -p "$CACHE/images"
+		strip -o "$image" "$dir/qemu-system-x86_64"
+	fi
+	keep_image "$image"
+	echo "$image"
+}
+
+selftests_make() {
+	local src=$1 dir=$2 image=$3 tests=tools/testing/selftests t
+	kernel_make "$src" "$dir" headers
+	KERNEL_CC=gcc kernel_make "$src/$tests" "$dir" FORCE_TARGETS=1 TARGETS=vfio \
+		install INSTALL_PATH="$image"
+	KERNEL_CC=gcc kernel_make "$src/$tests/kvm" "$dir" OUTPUT="$dir/kselftest/kvm" \
+		KHDR_INCLUDES="-isystem $dir/usr/include" \
+		"${KVM_TESTS[@]/#/$dir/kselftest/kvm/}"
+	for t in "${KVM_TESTS[@]}"; do
+		install -D -s "$dir/kselftest/kvm/$t" "$image/kvm/${t##*/}"
+	done
+}
+
+# build_selftests: prints the directory with our selftests (vfio/) and
+# upstream's (kvm/).
+build_selftests() {
+	local src head image dir=$CACHE/build/selftests
+	need_packages "${KERNEL_PACKAGES[@]}"
+	src=$(base_source linux)
+	head=$(series_head linux "$src")
+	image=$CACHE/images/selftests-$({
+		content "$src" "$head" 'Documentation|MAINTAINERS|drivers|fs|kernel|mm|samples|virt'
+		echo "${KVM_TESTS[@]}"
+	} | digest)
+	if [[ ! -d $image ]]; then
+		check_out "$src" "$head"
+		rm -rf "$image.tmp"
+		step "build selftests" selftests_make "$src" "$dir" "$image.tmp"
+		mv "$image.tmp" "$image"
+	fi
+	keep_image "$image"
+	echo "$image"
+}

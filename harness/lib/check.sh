@@ -1,0 +1,218 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The verb `check`. Each check is a function that prints what is wrong and
+# returns whether all is well; one line per check says PASS or FAIL. Findings
+# of checkpatch that are wanted stand in harness/checkpatch.waivers, with the
+# reason.
+
+CHECK_PACKAGES=(shellcheck sparse perl)
+CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse shellcheck neutral)
+
+check_about() {
+	case $1 in
+	apply) echo "patches apply with fuzz 0" ;;
+	own_files) echo "every own file belongs to exactly one commit, every patch to the series" ;;
+	lossless) echo "tree and refresh change nothing" ;;
+	mails) echo "the mailed series gives the same tree" ;;
+	checkpatch) echo "checkpatch --strict" ;;
+	kernel_doc) echo "kernel-doc of own files" ;;
+	w1) echo "W=1 build of own files" ;;
+	sparse) echo "sparse on own files" ;;
+	shellcheck) echo "shellcheck" ;;
+	neutral) echo "licence lines, no machine paths, no hosts" ;;
+	esac
+}
+
+# What the checks share, set by check_setup: sources and series heads.
+declare -gA SRC=() HEAD=()
+
+# nothing: passes its input on, and fails when there is any.
+nothing() { if grep .; then return 1; fi; }
+
+check_apply() {
+	local tree
+	for tree in linux qemu; do
+		make_commits "$tree" "${SRC[$tree]}" 1
+	done
+}
+
+check_own_files() {
+	local tree claimed
+	for tree in linux qemu; do
+		claimed=$(series_lines "$tree" | while read -r -a line; do
+			entry_files "$tree" "${line[@]:1}"
+		done | sort)
+		comm -23 <(own_files "$tree") <(uniq <<<"$claimed") | sed "s,^,$tree: in no commit: ,"
+		uniq -d <<<"$claimed" | sed "s,^,$tree: in two commits: ,"
+		comm -12 <(own_files "$tree") <(git -C "${SRC[$tree]}" ls-tree -r --name-only base | sort) |
+			sed "s,^,$tree: exists in the base (make it a patch): ,"
+		comm -3 <(series_lines "$tree" | cut -d' ' -f1 | sort) \
+			<(find "$ROOT/patches/$tree" -name '*.patch' -printf '%P\n' | sort) |
+			sed "s,^\t*,$tree: not in both the series and patches/: ,"
+	done | nothing
+}
+
+check_lossless() {
+	local tree commit name rc=0
+	for tree in linux qemu; do
+		for commit in $(git -C "${SRC[$tree]}" rev-list "base..${HEAD[$tree]}"); do
+			name=$(patch_name "${SRC[$tree]}" "$commit")
+			write_patch "${SRC[$tree]}" "$commit" | diff -u "$ROOT/patches/$tree/$name" - ||
+				{ echo "patches/$tree/$name is not as refresh writes it: ./run tree, ./run refresh"; rc=1; }
+		done
+	done
+	return $rc
+}
+
+# mails TREE: the mails without the cover letter, in order.
+mails() { find "$OUT/check/$1" -name '*.patch' ! -name '0000-*' | sort; }
+
+# Applies the mails one after the other, as git am would.
+check_mails() {
+	local tree mail src
+	for tree in linux qemu; do
+		src=${SRC[$tree]}
+		mail_series "$tree" "$OUT/check/$tree"
+		plumbing "$src" read-tree base
+		for mail in $(mails "$tree"); do
+			(cd "$src" && plumbing "$src" apply --cached --whitespace=nowarn "$mail")
+		done
+		[[ $(plumbing "$src" write-tree) == "$(git -C "$src" rev-parse "${HEAD[$tree]}^{tree}")" ]] ||
+			die "$tree: the mails give another tree"
+	done
+}
+
+# waived TREE NAME: removes the waived findings from stdin. A waiver is
+# "TREE PATCH-GLOB REGEXP REASON...".
+waived() {
+	local tree=$1 name=$2 w glob regexp skip=()
+	while read -r w glob regexp _; do
+		# shellcheck disable=SC2053
+		if [[ $w == "$tree" && $name == $glob ]]; then skip+=(-e "$regexp"); fi
+	done < <(grep -v '^#' "$ROOT/harness/checkpatch.waivers")
+	if ((${#skip[@]})); then grep -vE "${skip[@]}" || true; else cat; fi
+}
+
+check_checkpatch() {
+	local tree mail name rc=0 found options
+	for tree in linux qemu; do
+		options=(--no-signoff --strict --terse --no-summary)
+		[[ $tree == qemu ]] || options+=(--show-types)
+		cd "${SRC[$tree]}" || exit
+		for mail in $(mails "$tree"); do
+			name=${mail##*/}
+			found=$({ perl scripts/checkpatch.pl "${options[@]}" "$mail" 2>&1 || true; } |
+				sed "s,^$OUT/check/,," | sed '/^total:/d' |
+				waived "$tree" "${name#*-}")
+			[[ ! $found ]] || { echo "$found"; rc=1; }
+		done
+	done
+	return $rc
+}
+
+# own_sources TREE PATTERN...: own files with these endings.
+own_sources() {
+	local tree=$1 f end
+	shift
+	own_files "$tree" | while read -r f; do
+		for end in "$@"; do
+			if [[ $f == *"$end" ]]; then echo "$f"; fi
+		done
+	done
+}
+
+check_kernel_doc() {
+	local files
+	mapfile -t files < <(own_sources linux .c .h | sed '/^tools\//d')
+	((${#files[@]})) || return 0
+	cd "${SRC[linux]}" || exit
+	scripts/kernel-doc -none -Wall "${files[@]}" 2>&1 | nothing
+}
+
+# kernel_objects: what make is asked for: an object for each own C file and each
+# edited one that the test kernel contains.
+kernel_objects() {
+	{
+		own_sources linux .c | grep -vE '^(tools|samples|Documentation)/'
+		git -C "${SRC[linux]}" diff-tree -r --name-only --diff-filter=M base "${HEAD[linux]}" | grep '\.c$'
+	} | sed 's/c$/o/'
+}
+
+# analyse ARGS...: builds the objects in a tree of its own with these settings,
+# and prints what is said about own and edited files.
+analyse() {
+	local dir=$CACHE/build/check log=$OUT/check/${1%%=*}.log objects fragments f
+	mapfile -t objects < <(kernel_objects)
+	((${#objects[@]})) || return 0
+	read -r -a fragments < <(config_files release)
+	kernel_configure "${SRC[linux]}" "$dir" "${fragments[@]}" >"$log" 2>&1 || { cat "$log"; return 1; }
+	(cd "$dir" && rm -f "${objects[@]}")
+	kernel_make "${SRC[linux]}" "$dir" "$@" "${objects[@]}" >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
+	for f in "${objects[@]}"; do echo "${f%.o}"; done >"$OUT/check/names"
+	own_sources linux .h >>"$OUT/check/names"
+	if grep -F -f "$OUT/check/names" "$log" | grep -E 'warning|error'; then return 1; fi
+}
+
+check_w1() { analyse W=1; }
+check_sparse() { analyse C=2; }
+
+# shell_scripts: all files of ours that a shell runs.
+shell_scripts() {
+	git -C "$ROOT" ls-files -co --exclude-standard | while read -r f; do
+		if [[ -f $ROOT/$f ]] && head -n 2 "$ROOT/$f" | grep -qaE '^#!.*\b(ba)?sh\b|shellcheck shell='; then
+			echo "$f"
+		fi
+	done
+}
+
+check_shellcheck() {
+	cd "$ROOT" || exit
+	shell_scripts | xargs shellcheck -x
+}
+
+check_neutral() {
+	local rc=0 files
+	cd "$ROOT" || exit
+	mapfile -t files < <(git ls-files -co --exclude-standard | grep -vxE 'COPYING|.*\.(svg|png)')
+	if grep -nIE '(^|[^[:alnum:]_.])/(root|home|work|tmp/[a-z])/' "${files[@]}"; then rc=1; fi
+	if grep -nIoE '[a-z]+://[^ >)"]+' "${files[@]}" |
+		grep -vE '://([a-z.-]+\.)?(kernel\.org|qemu\.org|gnu\.org|spdx\.org|testanything\.org)'; then rc=1; fi
+	for f in $(own_sources linux .c .h .rst .sh Makefile) $(own_sources qemu .c .h | sed 's,^,qemu/,') \
+		$(shell_scripts); do
+		head -n 4 "$f" | grep -q SPDX-License-Identifier || { echo "$f: no SPDX line"; rc=1; }
+	done
+	return $rc
+}
+
+check_setup() {
+	local tree
+	need_packages "${KERNEL_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
+	mkdir -p "$OUT/check"
+	for tree in linux qemu; do
+		SRC[$tree]=$(base_source "$tree")
+		HEAD[$tree]=$(series_head "$tree" "${SRC[$tree]}")
+		check_out "${SRC[$tree]}" "${HEAD[$tree]}"
+	done
+}
+
+# run_checks: all of them, also after a failure.
+run_checks() {
+	local c failed=0 start log rc result
+	locked check_setup
+	for c in "${CHECKS[@]}"; do
+		start=$EPOCHREALTIME log=$OUT/check/$c.out
+		ticker "$c" &
+		set +e
+		(set -e; locked "check_$c") >"$log" 2>&1 </dev/null
+		rc=$?
+		set -e
+		end_ticker $!
+		result=PASS
+		((rc == 0)) || { result=FAIL; failed=$((failed + 1)); }
+		printf '%s %7s s  %s\n' "$result" "$(elapsed "$start")" "$(check_about "$c")"
+		[[ $result == PASS ]] || sed 's/^/        /' "$log"
+	done
+	echo "$((${#CHECKS[@]} - failed)) checks passed, $failed failed"
+	((failed == 0))
+}
