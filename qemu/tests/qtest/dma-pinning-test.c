@@ -6,13 +6,14 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "libqtest.h"
 #include "libqos/fw_cfg.h"
 #include "qobject/qdict.h"
 #include "hw/misc/dma-pinning.h"
 
 #define LIMIT_PAGES     2048ULL
-#define COMMAND_LINE    "-machine q35,dma-pinning=on -m 64M " \
+#define COMMAND_LINE    "-machine q35,dma-pinning=on -nodefaults -m 64M " \
                         "-device dma-pinning,id=dp,limit=8M "
 
 /* QWord address space descriptor, ACPI 6.5 section 6.4.3.5.1 */
@@ -347,10 +348,10 @@ static void test_no_hotplug(Fixture *f, gconstpointer extra)
     g_assert_cmphex(reg32(f, DMA_PINNING_REG_MAGIC), ==, DMA_PINNING_MAGIC);
 }
 
-static void add(const char *path, void (*test)(Fixture *, gconstpointer),
+static void add(const char *name, void (*test)(Fixture *, gconstpointer),
                 const char *extra)
 {
-    g_autofree char *full = g_strdup_printf("dma-pinning/%s", path);
+    g_autofree char *full = g_strdup_printf("dma-pinning/%s", name);
 
     qtest_add(full, Fixture, extra, setup, test, teardown);
 }
