@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Tell the host which pages devices may access: hooks of the direct mapping.
+ * See kernel/dma/pinning.c for what they do.
+ */
+#ifndef _LINUX_DMA_PINNING_H
+#define _LINUX_DMA_PINNING_H
+
+#include <linux/device.h>
+#include <linux/jump_label.h>
+#include <linux/types.h>
+
+struct dma_pinning;
+struct seq_file;
+
+#ifdef CONFIG_DMA_PINNING
+
+DECLARE_STATIC_KEY_FALSE(dma_pinning_key);
+
+bool __dma_pinning_pin(phys_addr_t phys, size_t size);
+void __dma_pinning_unpin(phys_addr_t phys, size_t size);
+void __dma_pinning_mark(phys_addr_t phys, size_t size);
+
+struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages);
+void dma_pinning_destroy(struct dma_pinning *dp);
+void dma_pinning_enable(struct dma_pinning *dp);
+void dma_pinning_show(struct dma_pinning *dp, struct seq_file *m);
+
+/*
+ * Both terms stay what they are while a driver is bound to @dev, so that a
+ * mapping and its end agree on whether the pages were counted.
+ */
+static inline bool dma_pinning_active(struct device *dev)
+{
+	return static_branch_unlikely(&dma_pinning_key) &&
+	       !dev_dma_pinning_exempt(dev);
+}
+
+#else /* !CONFIG_DMA_PINNING */
+
+static inline bool __dma_pinning_pin(phys_addr_t phys, size_t size)
+{
+	return true;
+}
+
+static inline void __dma_pinning_unpin(phys_addr_t phys, size_t size)
+{
+}
+
+static inline void __dma_pinning_mark(phys_addr_t phys, size_t size)
+{
+}
+
+static inline bool dma_pinning_active(struct device *dev)
+{
+	return false;
+}
+
+#endif /* CONFIG_DMA_PINNING */
+
+/**
+ * dma_pinning_pin() - start of a mapping: count, mark and touch its pages
+ * @dev: device that gets access
+ * @phys: address of the buffer, as @dev reaches it (of the bounce buffer if
+ *	there is one)
+ * @size: bytes
+ *
+ * Context: any. Does not allocate or sleep.
+ * Return: %false if a page cannot be touched; the mapping must fail, and
+ * nothing is left to be undone.
+ */
+static inline bool dma_pinning_pin(struct device *dev, phys_addr_t phys,
+				   size_t size)
+{
+	return !dma_pinning_active(dev) || __dma_pinning_pin(phys, size);
+}
+
+/**
+ * dma_pinning_unpin() - end of a mapping: uncount its pages
+ * @dev: device that had access and has finished with it
+ * @phys: as given to dma_pinning_pin()
+ * @size: as given to dma_pinning_pin()
+ *
+ * Clears the mark of each page that no other mapping uses.
+ *
+ * Context: any, before the memory is given back.
+ */
+static inline void dma_pinning_unpin(struct device *dev, phys_addr_t phys,
+				     size_t size)
+{
+	if (dma_pinning_active(dev))
+		__dma_pinning_unpin(phys, size);
+}
+
+/**
+ * dma_pinning_mark() - mark pages for good, without counter and touch
+ * @dev: device that gets access
+ * @phys: address of the memory
+ * @size: bytes
+ *
+ * For memory that the direct map may not have, or not as cacheable memory.
+ * The caller's next write to it serves as the touch.
+ *
+ * Context: any.
+ */
+static inline void dma_pinning_mark(struct device *dev, phys_addr_t phys,
+				    size_t size)
+{
+	if (dma_pinning_active(dev))
+		__dma_pinning_mark(phys, size);
+}
+
+#endif /* _LINUX_DMA_PINNING_H */
