@@ -21,10 +21,11 @@ JOBS=${JOBS:-$(nproc)}
 
 # config_files NAME: the fragments of a kernel configuration, in order.
 config_files() {
-	local dir=$ROOT/harness/kconfig
+	local dir=$ROOT/harness/kconfig common
+	common="$dir/base.config $dir/release.config $dir/kunit.config"
 	case $1 in
-	release) echo "$dir/base.config" "$dir/release.config" ;;
-	debug) echo "$dir/base.config" "$dir/release.config" "$dir/debug.config" ;;
+	release) echo "$common" ;;
+	debug) echo "$common $dir/debug.config" ;;
 	uml) echo "$dir/uml-kunit.config" ;;
 	*) die "no kernel configuration '$1': release, debug or uml" ;;
 	esac

@@ -4,7 +4,7 @@
 # Trees to edit in, the way back, and the mailable series.
 #
 # out/tree/TREE is a git repository: tag `base`, a branch `series` with one
-# commit per line of the series, and a tag `series` at the commit that the tree
+# commit per line of the series, and a tag `applied` at the commit that the tree
 # was made with. What is committed there on top of `base` goes back with
 # `refresh`; whatever would lose an edit on either side is refused.
 
@@ -26,7 +26,7 @@ clone_tree() {
 move_tree() {
 	git -C "$2" fetch -q "$1" "$3"
 	git -C "$2" checkout -q -f -B series "$3"
-	git -C "$2" tag -f series "$3" >/dev/null
+	git -C "$2" tag -f applied "$3" >/dev/null
 }
 
 # make_tree TREE: the verb `tree`.
@@ -40,7 +40,7 @@ make_tree() {
 	elif [[ $(git -C "$dir" rev-parse HEAD) == "$head" ]]; then
 		say "$dir: up to date with the series"
 		return
-	elif ! tree_clean "$dir" || [[ $(git -C "$dir" rev-parse HEAD) != "$(git -C "$dir" rev-parse series^0)" ]]; then
+	elif ! tree_clean "$dir" || [[ $(git -C "$dir" rev-parse HEAD) != "$(git -C "$dir" rev-parse applied^0)" ]]; then
 		die "$dir has edits that are not in the repository: ./run refresh takes them back, deleting the folder drops them"
 	fi
 	step "check out $tree" move_tree "$src" "$dir" "$head"
@@ -148,9 +148,9 @@ refresh_tree() {
 		die "$dir has uncommitted changes: amend the commit that they belong to (git commit --fixup=COMMIT; git rebase -i --autosquash base), or add a new commit"
 	src=$(base_source "$tree")
 	now=$(series_head "$tree" "$src")
-	if [[ $(git -C "$dir" rev-parse series^0) != "$now" ]]; then
+	if [[ $(git -C "$dir" rev-parse applied^0) != "$now" ]]; then
 		[[ $(git -C "$dir" rev-parse HEAD) != "$now" ]] || { say "$tree: nothing to take back"; return; }
-		die "the repository's series changed after ./run tree. Rebase first: cd $dir; git fetch $src $now; git rebase --onto $now series; git tag -f series $now"
+		die "the repository's series changed after ./run tree. Rebase first: cd $dir; git fetch $src $now; git rebase --onto $now applied; git tag -f applied $now"
 	fi
 	[[ $(git -C "$dir" rev-parse HEAD) != "$now" ]] || { say "$tree: nothing to take back"; return; }
 	[[ ! $(git -C "$dir" rev-list --merges base..HEAD) ]] || die "$dir has merge commits: the series must be linear"
