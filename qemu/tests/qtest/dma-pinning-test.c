@@ -301,6 +301,50 @@ static void test_wakeup(Fixture *f, gconstpointer extra)
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0x11);
 }
 
+static void wait_for_migration(QTestState *qts)
+{
+    g_autofree char *status = NULL;
+
+    do {
+        QDict *rsp = qtest_qmp_assert_success_ref(
+            qts, "{'execute': 'query-migrate'}");
+
+        g_usleep(1000);
+        g_free(status);
+        status = g_strdup(qdict_get_try_str(rsp, "status"));
+        g_assert_cmpstr(status, !=, "failed");
+        qobject_unref(rsp);
+    } while (g_strcmp0(status, "completed"));
+}
+
+static void test_migration(Fixture *f, gconstpointer extra)
+{
+    g_autofree char *path = NULL, *uri = NULL;
+    uint64_t generation;
+    int fd = g_file_open_tmp("dma-pinning-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    uri = g_strdup_printf("file:%s", path);
+
+    be_ready(f);
+    generation = reg64(f, DMA_PINNING_REG_GENERATION);
+    qtest_writeq(f->qts, f->bitmap, 0x1234);
+    qtest_qmp_assert_success(f->qts, "{'execute': 'migrate', "
+                             "'arguments': {'uri': %s}}", uri);
+    wait_for_migration(f->qts);
+    qtest_quit(f->qts);
+
+    f->qts = qtest_initf(COMMAND_LINE "-incoming %s", uri);
+    wait_for_migration(f->qts);
+    assert_state(f, DMA_PINNING_READY, generation);
+    g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==,
+                    DMA_PINNING_FEATURES);
+    g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0x1234);
+
+    close(fd);
+    unlink(path);
+}
+
 static void test_query(Fixture *f, gconstpointer extra)
 {
     const uint32_t exempt = 1 << 8;
@@ -368,6 +412,7 @@ int main(int argc, char **argv)
     add("frozen", test_frozen, NULL);
     add("reset", test_reset, NULL);
     add("wakeup", test_wakeup, NULL);
+    add("migration", test_migration, NULL);
     add("query", test_query, NULL);
     add("window", test_window, NULL);
     add("window-device-memory", test_window, "-m 64M,slots=1,maxmem=2112M");
