@@ -34,7 +34,7 @@
 #include <linux/dma-pinning-service.h>
 #include <linux/init.h>
 #include <linux/io.h>
-#include <linux/io-64-nonatomic-lo-hi.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/platform_device.h>
@@ -64,6 +64,14 @@ static struct {
 } service = {
 	.lock	= __MUTEX_INITIALIZER(service.lock),
 };
+
+#ifdef CONFIG_DMA_PINNING_TEST
+static bool mark_all;
+module_param(mark_all, bool, 0444);
+MODULE_PARM_DESC(mark_all, "Mark for emulated devices too");
+#else
+static const bool mark_all;
+#endif
 
 static int __init dma_pinning_param(char *arg)
 {
@@ -132,7 +140,7 @@ static bool host_emulates(struct pci_dev *pdev)
 	int segment = pci_domain_nr(pdev->bus);
 	u16 emulated;
 
-	if (!(service.features & DMA_PINNING_FEATURE_QUERY))
+	if (mark_all || !(service.features & DMA_PINNING_FEATURE_QUERY))
 		return false;
 	if (segment > U16_MAX)
 		return false;
