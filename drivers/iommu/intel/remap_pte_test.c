@@ -38,6 +38,8 @@
  * @entry_bytes: Bytes that these wrote back
  * @table_flushes: Flushes of the paging-structure caches
  * @watched: Page of a table that a test expects to be freed, or NULL
+ * @rival: Address that somebody else prepares and sets just before the next
+ *	table is linked, or 0; the page of that table is @watched then
  */
 struct remap_fixture {
 	struct dmar_domain *domain;
@@ -47,6 +49,7 @@ struct remap_fixture {
 	unsigned int entry_bytes;
 	unsigned int table_flushes;
 	struct page *watched;
+	unsigned long rival;
 };
 
 static bool is_table(u64 val)
@@ -119,6 +122,39 @@ static bool in_tree(struct remap_fixture *f, void *table)
 	return reachable(f->domain->pgd, agaw_to_level(f->domain->agaw), table);
 }
 
+static int prepare(struct remap_fixture *f, unsigned long iova, size_t size)
+{
+	return intel_iommu_remap_prepare(&f->domain->domain, iova, size,
+					 GFP_KERNEL);
+}
+
+static void release(struct remap_fixture *f, unsigned long iova, size_t size)
+{
+	intel_iommu_remap_release(&f->domain->domain, iova, size);
+}
+
+/* Each call starts with an empty gather, as after iommu_iotlb_sync(). */
+static int remap(struct remap_fixture *f, unsigned long iova, phys_addr_t paddr,
+		 size_t count, int prot, struct iommu_remap_old *old)
+{
+	iommu_iotlb_gather_init(&f->gather);
+	return intel_iommu_remap_pte(&f->domain->domain, iova, paddr, SZ_4K,
+				     count, prot, &f->gather, old);
+}
+
+/* The caller has a new table and is about to link it. */
+static void be_faster(struct kunit *test, struct page *table)
+{
+	struct remap_fixture *f = test->priv;
+	unsigned long iova = f->rival;
+
+	f->rival = 0;
+	f->watched = table;
+	get_page(table);
+	KUNIT_EXPECT_EQ(test, prepare(f, iova, SZ_4K), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, RW, NULL), 0);
+}
+
 /* A table is written back before, an entry after it becomes reachable. */
 static void count_clflush(void *addr, unsigned int size)
 {
@@ -129,6 +165,8 @@ static void count_clflush(void *addr, unsigned int size)
 	if (size == VTD_PAGE_SIZE && !in_tree(f, table)) {
 		KUNIT_EXPECT_NULL(test, memchr_inv(addr, 0, size));
 		f->table_clflushes++;
+		if (f->rival)
+			be_faster(test, virt_to_page(table));
 		return;
 	}
 	KUNIT_EXPECT_TRUE(test, in_tree(f, table));
@@ -185,26 +223,6 @@ static void remap_test_exit(struct kunit *test)
 	if (f && f->domain->pgd)
 		walk_tables(f->domain->pgd, agaw_to_level(f->domain->agaw),
 			    true);
-}
-
-static int prepare(struct remap_fixture *f, unsigned long iova, size_t size)
-{
-	return intel_iommu_remap_prepare(&f->domain->domain, iova, size,
-					 GFP_KERNEL);
-}
-
-static void release(struct remap_fixture *f, unsigned long iova, size_t size)
-{
-	intel_iommu_remap_release(&f->domain->domain, iova, size);
-}
-
-/* Each call starts with an empty gather, as after iommu_iotlb_sync(). */
-static int remap(struct remap_fixture *f, unsigned long iova, phys_addr_t paddr,
-		 size_t count, int prot, struct iommu_remap_old *old)
-{
-	iommu_iotlb_gather_init(&f->gather);
-	return intel_iommu_remap_pte(&f->domain->domain, iova, paddr, SZ_4K,
-				     count, prot, &f->gather, old);
 }
 
 static int map(struct remap_fixture *f, unsigned long iova, phys_addr_t paddr,
@@ -480,6 +498,22 @@ static void test_superpage(struct kunit *test)
 	__free_pages(page, 9);
 }
 
+/* Who comes second uses the tables of the first, and frees his own. */
+static void test_lost_race(struct kunit *test)
+{
+	struct remap_fixture *f = test->priv;
+
+	f->domain->iommu_coherency = false;
+	f->rival = SZ_1M;
+	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_4K), 0);
+	KUNIT_ASSERT_NOT_NULL(test, f->watched);
+	KUNIT_EXPECT_EQ(test, f->table_clflushes, 1 + 3);
+	KUNIT_EXPECT_EQ(test, count_tables(f), 1 + 3);
+	KUNIT_EXPECT_EQ(test, leaf(f, SZ_1M), PADDR | 3);
+	KUNIT_EXPECT_EQ(test, page_count(f->watched), 1);
+	put_page(f->watched);
+}
+
 static void test_release_partly_covered(struct kunit *test)
 {
 	struct remap_fixture *f = test->priv;
@@ -607,11 +641,16 @@ static int watch_leaf(void *data)
 	struct remap_thread *t = data;
 
 	while (!kthread_should_stop()) {
-		u64 val = leaf(t->f, SZ_1M);
+		struct dma_pte *pte = entry(t->f, SZ_1M, 1);
+		unsigned int i;
 
-		if (val != (PADDR | 3) && val != (2 * PADDR | 3))
-			t->ret = -EIO;
-		WRITE_ONCE(t->seen, t->seen + 1);
+		for (i = 0; i < 1000; i++) {
+			u64 val = READ_ONCE(pte->val);
+
+			if (val != (PADDR | 3) && val != (2 * PADDR | 3))
+				t->ret = -EIO;
+		}
+		WRITE_ONCE(t->seen, t->seen + i);
 		cond_resched();
 	}
 	return 0;
@@ -628,7 +667,7 @@ static void test_hitless(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, remap(f, SZ_1M, PADDR, 1, RW, NULL), 0);
 	t.task = kthread_run(watch_leaf, &t, "remap_watch");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t.task);
-	for (i = 1; i <= NREPLACE || !READ_ONCE(t.seen); i++) {
+	for (i = 1; i <= NREPLACE || READ_ONCE(t.seen) < NREPLACE; i++) {
 		KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, i & 1 ? 2 * PADDR : PADDR,
 					    1, RW, NULL), 0);
 		KUNIT_EXPECT_TRUE(test, gathered(f, SZ_1M, SZ_4K));
@@ -700,6 +739,7 @@ static struct kunit_case remap_test_cases[] = {
 	KUNIT_CASE(test_accessed_and_dirty),
 	KUNIT_CASE(test_holes),
 	KUNIT_CASE(test_superpage),
+	KUNIT_CASE(test_lost_race),
 	KUNIT_CASE(test_release_partly_covered),
 	KUNIT_CASE(test_release_upper_levels),
 	KUNIT_CASE(test_reach),
