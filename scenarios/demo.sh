@@ -17,8 +17,8 @@
 . /scenarios/lib.sh
 # shellcheck source=scenarios/disk-vms.sh
 . /scenarios/disk-vms.sh
-# shellcheck source=scenarios/uncooperative.sh
-. /scenarios/uncooperative.sh
+# shellcheck source=scenarios/net-vm.sh
+. /scenarios/net-vm.sh
 
 VM_MIB=768
 GUEST="fill=560 buffers=32 io=256"
@@ -63,19 +63,11 @@ three_unpinned() {
 
 # As many as start: one by one, each with its time.
 three_pinned() {
-	local vm up=0
-
 	phase "the same three VMs, pinned"
-	for vm in 1 2 3; do
-		disk_vm_start $vm pinned $VM_MIB "$GUEST"
-		vm_wait $vm up 60 || note "VM $vm: $(tail -n 1 /out/vm$vm.qemu)"
-	done
+	disk_vms_start_pinned 3 $VM_MIB "$GUEST"
 	sleep 2
-	for vm in 1 2 3; do
-		! vm_alive $vm || ! vm_reached $vm up || up=$((up + 1))
-	done
-	value static_vms_running $up
-	check_value "pinned VMs running" $up -lt 3
+	value static_vms_running $(disk_vms_up)
+	check_value "pinned VMs running" "$(disk_vms_up)" -lt 3
 	each vm_stop
 }
 

@@ -45,6 +45,28 @@ disk_vms_start() {
 	return $all_up
 }
 
+# disk_vms_start_pinned COUNT MIB ARGUMENTS: starts them one by one, as many as
+# come up; a pinned VM has all of its memory from the start, or does not start.
+disk_vms_start_pinned() {
+	local vm
+
+	vms=$1
+	for vm in $(each echo); do
+		disk_vm_start $vm pinned $2 "$3"
+		vm_wait $vm up 60 || note "machine $vm: $(tail -n 1 /out/vm$vm.qemu)"
+	done
+}
+
+# disk_vms_up: how many live and have come up.
+disk_vms_up() {
+	local vm count=0
+
+	for vm in $(each echo); do
+		! vm_alive $vm || ! vm_reached $vm up || count=$((count + 1))
+	done
+	echo $count
+}
+
 # disk_vms_reached PHASE: how many have.
 disk_vms_reached() {
 	local vm count=0

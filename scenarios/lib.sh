@@ -52,6 +52,24 @@ check_value() {
 	fi
 }
 
+# run_test DESCRIPTION SECONDS PROGRAM...: a selftest program: passes when it exits
+# 0, is skipped when it exits 4; its own output is shown indented.
+run_test() {
+	local description=$1 seconds=$2 status
+
+	shift 2
+	{
+		timeout "$seconds" "$@" 2>&1 </dev/null
+		echo $? > /run/status
+	} | sed -u 's/^/  /'
+	read -r status < /run/status
+	case $status in
+	0) pass "$description" ;;
+	4) skip "$description" "by the program" ;;
+	*) fail "$description: exit status $status" ;;
+	esac
+}
+
 # finish: prints the plan; the last command of a scenario.
 finish() {
 	echo "1..$tests"

@@ -8,10 +8,11 @@
 
 # net_vm_start N MODE ARGUMENTS: a guest that sends bursts of echo requests.
 net_vm_start() {
-	local card=eth0
+	local card
 
-	[ -e /sys/bus/pci/devices/$(devices_of $E1000E)/driver ] && vfio_bind $(devices_of $E1000E)
-	ip addr add 10.0.0.1/24 dev $card 2>/dev/null
+	vfio_bind $(devices_of $E1000E)
+	card=$(basename /sys/class/net/eth*)
+	ip addr add 10.0.0.1/24 dev $card
 	ip link set $card up
 	vm_start $1 256 "work=net rounds=4 packets=64 $3" $($2 $(devices_of $E1000E))
 	vm_boot $1 && vm_wait $1 ready 60

@@ -1,0 +1,23 @@
+# shellcheck shell=dash disable=SC2046,SC2086 # lists of words
+# SPDX-License-Identifier: GPL-2.0
+#
+# about=a network card receives while the host takes all that it can
+# ram=1G
+# devices=igb:1 e1000e:1
+
+# shellcheck source=scenarios/lib.sh
+. /scenarios/lib.sh
+# shellcheck source=scenarios/net-vm.sh
+. /scenarios/net-vm.sh
+
+swap_on 512M
+check "the guest comes up" net_vm_start 1 unpinned "dma_pinning.pause_us=200"
+check "all rounds" net_vm_exercise 1
+check_value "DMA faults on the host's console" "$(kernel_faults)" -eq 0
+check_value "packets answered" "$(vm_value 1 packets_answered)" -eq \
+	"$(vm_value 1 packets_sent)"
+check_value "packets with wrong data" "$(vm_value 1 packet_mismatches)" -eq 0
+check_value "marks found" "$(vm_stat 1 marks_found)" -gt 0
+check_value "pages taken" "$(vmstat pswpout)" -gt 5000
+vm_stop 1
+finish

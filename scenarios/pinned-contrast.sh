@@ -1,0 +1,20 @@
+# shellcheck shell=dash disable=SC2046,SC2086 # lists of words
+# SPDX-License-Identifier: GPL-2.0
+#
+# about=the VMs of oversubscribed-vms do not fit with pinned mappings
+# ram=640M
+# devices=nvme:2
+# disk=128M
+# oom=yes
+
+# shellcheck source=scenarios/lib.sh
+. /scenarios/lib.sh
+# shellcheck source=scenarios/disk-vms.sh
+. /scenarios/disk-vms.sh
+
+vfio_bind $(devices_of $NVME)
+swap_on 1G
+disk_vms_start_pinned 2 384 "fill=240 buffers=16 io=64"
+check_value "machines that run" "$(disk_vms_up)" -lt 2
+each vm_stop
+finish
