@@ -1,0 +1,105 @@
+# shellcheck shell=dash disable=SC2046,SC2086,SC2153 # lists of words
+# SPDX-License-Identifier: GPL-2.0
+#
+# about=QEMU refuses what cannot work unpinned, says why, and keeps the modes apart
+# ram=1G
+# devices=edu:2 nvme:1
+# timeout=300
+
+# shellcheck source=scenarios/lib.sh
+. /scenarios/lib.sh
+
+MACHINE="-machine q35,accel=kvm,dma-pinning=on"
+PINNING="-device dma-pinning,limit=16M"
+EDU1=$(nth 1 $(devices_of $EDU))
+EDU2=$(nth 2 $(devices_of $EDU))
+DISK=$(devices_of $NVME)
+
+# assign ADDRESS [,OPTION...]: a device passed through unpinned.
+assign() { echo "-device vfio-pci,host=$1,x-unpinned=on${2:-}"; }
+
+# options OPTION...: QEMU realizes these devices and ends.
+# Return: whether it took them; what it said is in /out/qemu.log.
+options() {
+	echo "== $*" >> /out/qemu.all
+	echo quit | timeout 60 /bin/qemu -cpu host -m 128 -S -nodefaults \
+		-display none -L /firmware -bios bios-256k.bin -monitor stdio \
+		-trace 'vfio_unpinned_*' -trace vfio_listener_region_add_ram \
+		"$@" >/out/qemu.log 2>&1
+	set -- $?
+	cat /out/qemu.log >> /out/qemu.all
+	[ "$1" -eq 0 ]
+}
+
+# refuses WHAT MESSAGE OPTION...: QEMU ends with this message.
+refuses() {
+	local what=$1 message=$2
+
+	shift 2
+	if ! options "$@" && grep -q -e "$message" /out/qemu.log; then
+		pass "refused: $what"
+	else
+		fail "refused: $what"
+		note "$(tail -n 3 /out/qemu.log)"
+	fi
+}
+
+# accepts WHAT OPTION...: QEMU takes the options.
+accepts() {
+	local what=$1
+
+	shift
+	check "accepted: $what" options "$@"
+}
+
+# containers_are ALL UNPINNED: how many have mapped the guest's memory, and how.
+# Counts mappings of all RAM, before firmware divides it.
+containers_are() {
+	check_value "containers" \
+		"$(grep -c 'region_add \[ram\] 0x0 - 0x7ffffff' /out/qemu.log)" \
+		-eq "$1"
+	check_value "unpinned containers" \
+		"$(grep -c 'unpinned_dma_map .* iova 0x0 size 0x8000000 .* ret 0' \
+			/out/qemu.log)" -eq "$2"
+}
+
+vfio_bind $EDU1 $EDU2 $DISK
+
+refuses "no addresses reserved" "dma-pinning=on" \
+	-machine q35,accel=kvm $PINNING
+refuses "two dma-pinning devices" "at most one" $MACHINE $PINNING $PINNING
+refuses "a limit of half a page" "multiple of 4096" \
+	$MACHINE -device dma-pinning,limit=2048
+refuses "a limit over the memory" "limit exceeds" \
+	$MACHINE -device dma-pinning,limit=1T
+refuses "no dma-pinning device" "requires a dma-pinning device" \
+	$MACHINE $(assign $EDU1)
+refuses "no KVM" "requires KVM" \
+	-machine q35,accel=tcg,dma-pinning=on -cpu max $PINNING $(assign $EDU1)
+refuses "a vIOMMU" "behind a vIOMMU" \
+	$MACHINE $PINNING -device intel-iommu,caching-mode=on $(assign $EDU1)
+refuses "bootindex" "does not work with bootindex" \
+	$MACHINE $PINNING $(assign $DISK ,bootindex=1)
+refuses "an option ROM file" "does not work with romfile" \
+	$MACHINE $PINNING $(assign $EDU1 ,romfile=/firmware/bios-256k.bin)
+echo 64 > /proc/sys/vm/nr_hugepages
+refuses "RAM of huge pages" "anonymous or memfd" $MACHINE $PINNING \
+	-object memory-backend-memfd,id=ram,size=128M,hugetlb=on,hugetlbsize=2M \
+	-machine memory-backend=ram $(assign $EDU1)
+echo 0 > /proc/sys/vm/nr_hugepages
+
+accepts "an option ROM that is hidden" $MACHINE $PINNING \
+	$(assign $EDU1 ,romfile=/firmware/bios-256k.bin,rombar=0)
+accepts "RAM from a memfd" $MACHINE $PINNING \
+	-object memory-backend-memfd,id=ram,size=128M -machine memory-backend=ram \
+	$(assign $EDU1)
+accepts "two unpinned devices, which share a container" \
+	$MACHINE $PINNING $(assign $EDU1) $(assign $DISK)
+containers_are 1 1
+accepts "an unpinned device beside a pinned one" \
+	$MACHINE $PINNING -device vfio-pci,host=$EDU2 $(assign $EDU1)
+containers_are 2 1
+accepts "a pinned device beside an unpinned one" \
+	$MACHINE $PINNING $(assign $EDU1) -device vfio-pci,host=$EDU2
+containers_are 2 1
+finish
