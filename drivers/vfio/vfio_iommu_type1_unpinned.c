@@ -12,6 +12,7 @@
  *             page with a late pin if the guest has marked it.
  *   release   the guest has cleared the mark of a pinned page, see
  *             vfio_unpinned_pins.c
+ *   unmap     see vfio_unpinned_map.c
  *
  * so that a page that the guest can write is one that its devices can access,
  * and a page that was marked and then written stays both until the mark goes.
@@ -39,14 +40,11 @@
 #include <linux/delay.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
-#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include "vfio_unpinned.h"
 
 #define CREATE_TRACE_POINTS
 #include "vfio_unpinned_trace.h"
-
-#define UNP_PROT	(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
 
 static DEFINE_MUTEX(vfio_unpinned_mms_lock);
 static LIST_HEAD(vfio_unpinned_mms);
@@ -61,6 +59,11 @@ MODULE_PARM_DESC(break_late, "TEST: test the marks before KVM drops its SPTEs");
 bool vfio_unpinned_break_pin;
 module_param_named(break_pin, vfio_unpinned_break_pin, bool, 0644);
 MODULE_PARM_DESC(break_pin, "TEST: take no late pins");
+bool vfio_unpinned_separate_domains;
+EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
+module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,
+		   0644);
+MODULE_PARM_DESC(separate_domains, "TEST: a domain of its own for each group");
 unsigned int vfio_unpinned_pause_ms;
 module_param_named(pause_ms, vfio_unpinned_pause_ms, uint, 0644);
 MODULE_PARM_DESC(pause_ms, "TEST: milliseconds to wait between the passes");
@@ -137,12 +140,13 @@ static bool unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		covered |= !map->dying;
 		list_for_each_entry(d, &map->domains, link) {
 			unsigned long iova = map->iova + vaddr - node->start;
+			bool dying = map->dying || d->dying;
 
-			if (prot && (map->dying || d->dying))
-				continue;
+			/* A dying one must not keep the old frame either. */
 			WARN_ON_ONCE(iommu_remap_pte(d->domain, iova,
 						     PFN_PHYS(pfn), PAGE_SIZE,
-						     1, prot, &d->gather, NULL));
+						     1, dying ? 0 : prot,
+						     &d->gather, NULL));
 			if (d->gather.end && list_empty(&d->flush_link))
 				list_add(&d->flush_link, &unp->flush_list);
 		}
@@ -198,12 +202,10 @@ static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * @pfn: what the leaves shall point at
  * @flags: UNP_GATED or UNP_PINNED; the latter comes with the pin
  *
- * Nothing happens if no mapping covers the page; the caller that comes with a
- * pin knows that one does.
- *
  * Context: Any context, with @unp->lock held. The caller commits.
+ * Return: false, with nothing done, if no mapping covers the page.
  */
-void vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+bool vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       unsigned long pfn, unsigned long flags)
 {
 	struct vfio_unpinned_chunk *chunk;
@@ -211,7 +213,7 @@ void vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 	word = vfio_unpinned_word(unp, vaddr, &chunk);
 	if (!word || !unp_write_leaves(unp, vaddr, pfn, UNP_PROT))
-		return;
+		return false;
 
 	old = *word;
 	if (old & UNP_PRESENT) {
@@ -227,6 +229,7 @@ void vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	}
 	*word = PFN_PHYS(pfn) | flags | UNP_PRESENT;
 	trace_unpinned_populate(vaddr, *word);
+	return true;
 }
 
 /**
@@ -273,8 +276,8 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		if (writable)
 			*word |= UNP_GATED;
 	} else if (ok && writable) {
-		vfio_unpinned_set(unp, vaddr, pfn, UNP_GATED);
-		unp->stats.populates++;
+		if (vfio_unpinned_set(unp, vaddr, pfn, UNP_GATED))
+			unp->stats.populates++;
 	} else {
 		/*
 		 * The guest reads other memory here than its devices write:
@@ -284,7 +287,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			unp->stats.orphan_zaps++;
 			vfio_unpinned_zap(unp, vaddr, UNP_ZAP_ORPHAN);
 		}
-		unp->stats.refused_pages += !ok;
+		unp->stats.refused_pages += !ok && writable;
 	}
 }
 
@@ -345,13 +348,22 @@ static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		vfio_unpinned_zap(unp, vaddr, reason);
 }
 
-typedef void (*unp_leaf_fn)(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			    unsigned long *word, bool arg);
-
-/* Call @fn for each present leaf in [start, last], with the lock held. */
-static void unp_walk_leaves(struct vfio_unpinned_mm *unp, unsigned long start,
-			      unsigned long last, bool may_sleep,
-			      unp_leaf_fn fn, bool arg)
+/**
+ * vfio_unpinned_walk - Call a function for each present leaf of a range
+ * @unp: the address space
+ * @start: first user address
+ * @last: last user address
+ * @may_sleep: drop the lock, flush and reschedule every UNP_BATCH_LEAVES leaves
+ * @fn: called with the lock held; may zap the leaf
+ * @arg: passed to @fn
+ *
+ * All is flushed upon return.
+ *
+ * Context: Any context; takes and drops @unp->lock.
+ */
+void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
+			unsigned long last, bool may_sleep,
+			vfio_unpinned_leaf_fn fn, bool arg)
 {
 	unsigned long index = start >> UNP_CHUNK_SHIFT;
 	struct vfio_unpinned_chunk *chunk;
@@ -406,9 +418,9 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	 * seen here, or the touch faults and comes back through the gate.
 	 */
 	smp_mb();
-	unp_walk_leaves(unp, range->start, range->end - 1,
-			  mmu_notifier_range_blockable(range),
-			  own ? unp_ungate_page : unp_late_page, force);
+	vfio_unpinned_walk(unp, range->start, range->end - 1,
+			   mmu_notifier_range_blockable(range),
+			   own ? unp_ungate_page : unp_late_page, force);
 }
 
 /* A test makes the guest mark and touch here. */
@@ -455,7 +467,7 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 	spin_lock(&unp->lock);
 	unp->dead = true;
 	spin_unlock(&unp->lock);
-	unp_walk_leaves(unp, 0, ULONG_MAX, true, unp_late_page, true);
+	vfio_unpinned_walk(unp, 0, ULONG_MAX, true, unp_late_page, true);
 }
 
 /* A page that is late-pinned can't be reclaimed, so spare it the attempt. */
@@ -592,388 +604,9 @@ void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages)
 	if (!mmget_not_zero(mm))
 		return;
 	account_locked_vm(mm, pages, false);
-	mmput(mm);
+	/* The last reference must not tear the mm down under our locks. */
+	mmput_async(mm);
 }
-
-static void unp_free_chunk(struct vfio_unpinned_chunk *chunk)
-{
-	free_page((unsigned long)chunk->leaf);
-	kfree(chunk);
-}
-
-/* Drop the chunks of [start, last] that this was the last mapping of. */
-static void unp_put_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
-			   unsigned long last)
-{
-	unsigned long index = start >> UNP_CHUNK_SHIFT;
-	struct vfio_unpinned_chunk *chunk;
-
-	lockdep_assert_held(&unp->update_lock);
-	xa_for_each_range(&unp->chunks, index, chunk, index,
-			  last >> UNP_CHUNK_SHIFT) {
-		if (--chunk->users)
-			continue;
-		spin_lock(&unp->lock);
-		WARN_ON_ONCE(chunk->leaves || chunk->pins);
-		xa_erase(&unp->chunks, index);
-		spin_unlock(&unp->lock);
-		unp_free_chunk(chunk);
-		cond_resched();
-	}
-}
-
-static int unp_get_chunk(struct vfio_unpinned_mm *unp, unsigned long index)
-{
-	struct vfio_unpinned_chunk *chunk = xa_load(&unp->chunks, index);
-	int ret;
-
-	lockdep_assert_held(&unp->update_lock);
-	if (chunk) {
-		chunk->users++;
-		return 0;
-	}
-	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL_ACCOUNT);
-	if (!chunk)
-		return -ENOMEM;
-	chunk->users = 1;
-	chunk->leaf = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	ret = chunk->leaf ? xa_err(xa_store(&unp->chunks, index, chunk,
-					    GFP_KERNEL_ACCOUNT)) : -ENOMEM;
-	if (ret)
-		unp_free_chunk(chunk);
-	return ret;
-}
-
-static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
-			  unsigned long last)
-{
-	unsigned long index;
-	int ret;
-
-	for (index = start >> UNP_CHUNK_SHIFT; index <= last >> UNP_CHUNK_SHIFT;
-	     index++) {
-		ret = fatal_signal_pending(current) ? -EINTR :
-						      unp_get_chunk(unp, index);
-		if (ret) {
-			if (index > start >> UNP_CHUNK_SHIFT)
-				unp_put_chunks(unp, start,
-					       (index << UNP_CHUNK_SHIFT) - 1);
-			return ret;
-		}
-		cond_resched();
-	}
-	return 0;
-}
-
-static int unp_check_vma(struct vm_area_struct *vma)
-{
-	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP | VM_HUGETLB))
-		return -EOPNOTSUPP;
-	if (!(vma->vm_flags & VM_WRITE))
-		return -EOPNOTSUPP;
-	if (!vma_is_anonymous(vma) &&
-	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
-		return -EOPNOTSUPP;
-	return 0;
-}
-
-/*
- * Tell the user early of what would never get a leaf. It protects nothing:
- * what is there later is judged at the gate.
- */
-static int unp_check_range(struct mm_struct *mm, unsigned long start,
-			   unsigned long end)
-{
-	VMA_ITERATOR(vmi, mm, start);
-	struct vm_area_struct *vma;
-	int ret = 0;
-
-	mmap_read_lock(mm);
-	for_each_vma_range(vmi, vma, end) {
-		if (vma->vm_start > start)
-			break;
-		ret = unp_check_vma(vma);
-		if (ret)
-			goto out;
-		start = vma->vm_end;
-	}
-	if (start < end)
-		ret = -EFAULT;
-out:
-	mmap_read_unlock(mm);
-	return ret;
-}
-
-/**
- * vfio_unpinned_map_create - Prepare an unpinned mapping
- * @iova: first IOVA, page aligned
- * @vaddr: first address in the current address space, page aligned
- * @size: bytes, page aligned; neither range wraps
- *
- * The mapping has no domain and is not published.
- *
- * Context: Process context of the user, may sleep.
- * Return: The mapping or ERR_PTR(): -EFAULT if there is a hole in the user
- *	range, -EOPNOTSUPP for memory of another kind, -ENOMEM, -EINTR.
- */
-struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
-						   unsigned long vaddr,
-						   size_t size)
-{
-	struct vfio_unpinned_map *map;
-	int ret;
-
-	ret = unp_check_range(current->mm, vaddr, vaddr + size);
-	if (ret)
-		return ERR_PTR(ret);
-
-	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
-	if (!map)
-		return ERR_PTR(-ENOMEM);
-	map->iova = iova;
-	map->node.start = vaddr;
-	map->node.last = vaddr + size - 1;
-	INIT_LIST_HEAD(&map->domains);
-	/* A table page and a page of words for each chunk */
-	map->charged = 2 * ((map->node.last >> UNP_CHUNK_SHIFT) -
-			    (vaddr >> UNP_CHUNK_SHIFT) + 1);
-
-	map->unp = vfio_unpinned_mm_get();
-	if (IS_ERR(map->unp)) {
-		ret = PTR_ERR(map->unp);
-		goto err_free;
-	}
-	ret = account_locked_vm(current->mm, map->charged, true);
-	if (ret)
-		goto err_put;
-	mutex_lock(&map->unp->update_lock);
-	ret = unp_get_chunks(map->unp, vaddr, map->node.last);
-	mutex_unlock(&map->unp->update_lock);
-	if (ret)
-		goto err_uncharge;
-	return map;
-
-err_uncharge:
-	vfio_unpinned_uncharge(map->unp, map->charged);
-err_put:
-	vfio_unpinned_mm_put(map->unp);
-err_free:
-	kfree(map);
-	return ERR_PTR(ret);
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_map_create);
-
-/* Give @d, or all domains of @map if NULL, the leaves that exist already. */
-static void unp_copy_leaves(struct vfio_unpinned_map *map,
-			    struct vfio_unpinned_domain *only)
-{
-	struct vfio_unpinned_mm *unp = map->unp;
-	unsigned long vaddr = map->node.start;
-	struct vfio_unpinned_domain *d;
-	unsigned long *word;
-
-	spin_lock(&unp->lock);
-	for (; vaddr && vaddr <= map->node.last; vaddr += PAGE_SIZE) {
-		word = vfio_unpinned_word(unp, vaddr, NULL);
-		list_for_each_entry(d, &map->domains, link) {
-			if (!(*word & UNP_PRESENT) || (only && d != only))
-				continue;
-			WARN_ON_ONCE(iommu_remap_pte(d->domain, map->iova +
-					vaddr - map->node.start,
-					PFN_PHYS(unp_pfn(*word)), PAGE_SIZE, 1,
-					UNP_PROT, &d->gather, NULL));
-		}
-		if (!((vaddr + PAGE_SIZE) % UNP_CHUNK_SIZE)) {
-			vfio_unpinned_commit(unp);
-			spin_unlock(&unp->lock);
-			cond_resched();
-			spin_lock(&unp->lock);
-		}
-	}
-	vfio_unpinned_commit(unp);
-	spin_unlock(&unp->lock);
-}
-
-/**
- * vfio_unpinned_map_publish - Let leaves appear in a mapping
- * @map: the mapping with its domains
- *
- * From here on the gate and the late pass know of it. KVM may have SPTEs for
- * the range that never passed the gate, so it is made to drop them. Marked
- * pages are populated.
- *
- * Context: Process context of the user, may sleep.
- */
-void vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
-{
-	struct vfio_unpinned_mm *unp = map->unp;
-
-	mutex_lock(&unp->update_lock);
-	spin_lock(&unp->lock);
-	interval_tree_insert(&map->node, &unp->maps);
-	map->published = true;
-	spin_unlock(&unp->lock);
-
-	/* Another mapping may cover the same memory. */
-	unp_copy_leaves(map, NULL);
-	mmu_notifier_zap_secondary(unp->mn.mm, map->node.start,
-				   map->node.last + 1, unp);
-	vfio_unpinned_populate(map);
-	mutex_unlock(&unp->update_lock);
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_map_publish);
-
-/**
- * vfio_unpinned_add_domain - Add an IOMMU domain to a mapping
- * @map: the mapping, published or not
- * @domain: the domain; nothing is mapped in it at the mapping's IOVA
- *
- * If the mapping is published, the domain gets a copy of all leaves.
- *
- * Context: Process context, may sleep.
- * Return: 0, -EOPNOTSUPP if the domain can't remap, -ENOMEM.
- */
-int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
-			     struct iommu_domain *domain)
-{
-	struct vfio_unpinned_mm *unp = map->unp;
-	struct vfio_unpinned_domain *d;
-	int ret;
-
-	d = kzalloc(sizeof(*d), GFP_KERNEL_ACCOUNT);
-	if (!d)
-		return -ENOMEM;
-	d->domain = domain;
-	INIT_LIST_HEAD(&d->flush_link);
-	iommu_iotlb_gather_init(&d->gather);
-
-	ret = iommu_remap_prepare(domain, map->iova,
-				  map->node.last - map->node.start + 1,
-				  GFP_KERNEL_ACCOUNT);
-	if (ret) {
-		kfree(d);
-		return ret;
-	}
-
-	mutex_lock(&unp->update_lock);
-	spin_lock(&unp->lock);
-	list_add_tail(&d->link, &map->domains);
-	spin_unlock(&unp->lock);
-	if (map->published)
-		unp_copy_leaves(map, d);
-	mutex_unlock(&unp->update_lock);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_add_domain);
-
-/*
- * Clear all leaves of a dying domain and flush them, then forget it. Until
- * then brackets see it, so no frame is freed under a leaf.
- */
-static void unp_remove_domain(struct vfio_unpinned_map *map,
-			      struct vfio_unpinned_domain *d)
-{
-	unsigned long size = map->node.last - map->node.start + 1;
-	struct vfio_unpinned_mm *unp = map->unp;
-	unsigned long off = 0, len;
-
-	lockdep_assert_held(&unp->update_lock);
-	spin_lock(&unp->lock);
-	d->dying = true;
-	for (; off < size; off += len) {
-		len = min(size - off, UNP_CHUNK_SIZE);
-		WARN_ON_ONCE(iommu_remap_pte(d->domain, map->iova + off, 0,
-					     PAGE_SIZE, len >> PAGE_SHIFT, 0,
-					     &d->gather, NULL));
-		if (d->gather.end) {
-			iommu_iotlb_sync(d->domain, &d->gather);
-			unp->stats.flushes++;
-		}
-		spin_unlock(&unp->lock);
-		cond_resched();
-		spin_lock(&unp->lock);
-	}
-	list_del(&d->link);
-	spin_unlock(&unp->lock);
-	iommu_remap_release(d->domain, map->iova, size);
-	kfree(d);
-}
-
-/**
- * vfio_unpinned_del_domain - Remove an IOMMU domain from a mapping
- * @map: the mapping
- * @domain: the domain; may be unknown to the mapping
- *
- * Upon return no leaf of the mapping is left in the domain.
- *
- * Context: Process context, may sleep.
- */
-void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
-			      struct iommu_domain *domain)
-{
-	struct vfio_unpinned_domain *d;
-
-	guard(mutex)(&map->unp->update_lock);
-	list_for_each_entry(d, &map->domains, link) {
-		if (d->domain == domain) {
-			unp_remove_domain(map, d);
-			return;
-		}
-	}
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_del_domain);
-
-/* A page whose last mapping is dying loses its word and its late pin. */
-static void unp_unmap_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			   unsigned long *word, bool unused)
-{
-	struct interval_tree_node *node;
-
-	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
-	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
-		if (!container_of(node, struct vfio_unpinned_map, node)->dying)
-			return;
-	}
-	vfio_unpinned_zap(unp, vaddr, UNP_ZAP_UNMAP);
-}
-
-/**
- * vfio_unpinned_map_destroy - Undo a mapping
- * @map: the mapping, published or not; freed
- *
- * Upon return no leaf of it is left, all is flushed and given back.
- *
- * Context: Process context, may sleep. Can't fail, allocates nothing.
- */
-void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
-{
-	struct vfio_unpinned_mm *unp = map->unp;
-	struct vfio_unpinned_domain *d, *next;
-
-	mutex_lock(&unp->update_lock);
-	spin_lock(&unp->lock);
-	map->dying = true;
-	spin_unlock(&unp->lock);
-
-	if (map->published)
-		unp_walk_leaves(unp, map->node.start, map->node.last, true,
-				  unp_unmap_page, false);
-	list_for_each_entry_safe(d, next, &map->domains, link)
-		unp_remove_domain(map, d);
-
-	spin_lock(&unp->lock);
-	if (map->published)
-		interval_tree_remove(&map->node, &unp->maps);
-	spin_unlock(&unp->lock);
-	unp_put_chunks(unp, map->node.start, map->node.last);
-	mutex_unlock(&unp->update_lock);
-
-	vfio_unpinned_uncharge(unp, map->charged);
-	vfio_unpinned_mm_put(unp);
-	kfree(map);
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_map_destroy);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("VFIO: DMA mappings of memory that is not pinned");

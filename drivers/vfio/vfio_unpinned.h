@@ -3,6 +3,7 @@
  * VFIO: unpinned DMA mappings, private definitions
  *
  * vfio_iommu_type1_unpinned.c has the leaves: who sets them, who zaps them.
+ * vfio_unpinned_map.c has the mappings and their domains.
  * vfio_unpinned_pins.c has the pin bitmap, late pins and their limit.
  * vfio_unpinned_debugfs.c shows the counters.
  * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
@@ -44,8 +45,12 @@ struct vfio_iommu_type1_pin_bitmap;
 #define UNP_CHUNK_SIZE	BIT(UNP_CHUNK_SHIFT)
 #define UNP_CHUNK_WORDS	BIT(UNP_CHUNK_SHIFT - PAGE_SHIFT)
 
+/* What a leaf permits: writable translations are mirrored, nothing else. */
+#define UNP_PROT		(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
 /* How many leaves a blockable bracket handles before it drops the lock. */
 #define UNP_BATCH_LEAVES	4096
+/* How many mappings, of all containers, may cover the same page. */
+#define UNP_MAX_ALIASES		16
 /* How many late pins wait for one flush. */
 #define UNP_UNPIN_BATCH		64
 
@@ -159,6 +164,7 @@ struct vfio_unpinned_stats {
  * @unpin: pages whose late pin is dropped after the flush; @lock
  * @nr_unpin: how many; 0 when @lock is free
  * @dead: the address space is gone, no leaf is set anymore; @lock
+ * @shrink_index: chunk where the shrinker goes on; @lock
  * @want_populate: marked pages without a leaf may exist; @lock
  * @stats: counters; @lock
  * @work: releases late pins and populates marked pages
@@ -177,6 +183,7 @@ struct vfio_unpinned_mm {
 	struct list_head flush_list;
 	struct page *unpin[UNP_UNPIN_BATCH];
 	unsigned int nr_unpin;
+	unsigned long shrink_index;
 	bool dead;
 	bool want_populate;
 	struct vfio_unpinned_stats stats;
@@ -210,7 +217,7 @@ static inline struct page *unp_page(unsigned long word)
 struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 						   unsigned long vaddr,
 						   size_t size);
-void vfio_unpinned_map_publish(struct vfio_unpinned_map *map);
+int vfio_unpinned_map_publish(struct vfio_unpinned_map *map);
 void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map);
 int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 			     struct iommu_domain *domain);
@@ -226,8 +233,9 @@ vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size)
 	return ERR_PTR(-EOPNOTSUPP);
 }
 
-static inline void vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
+static inline int vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
 {
+	return -EOPNOTSUPP;
 }
 
 static inline void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
@@ -258,7 +266,11 @@ vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 }
 #endif
 
-/* vfio_iommu_type1_unpinned.c, for vfio_unpinned_pins.c */
+typedef void (*vfio_unpinned_leaf_fn)(struct vfio_unpinned_mm *unp,
+				      unsigned long vaddr, unsigned long *word,
+				      bool arg);
+
+/* vfio_iommu_type1_unpinned.c */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
 void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
@@ -266,13 +278,16 @@ unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 				  unsigned long vaddr,
 				  struct vfio_unpinned_chunk **chunk);
 bool vfio_unpinned_page_ok(unsigned long pfn);
-void vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+bool vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       unsigned long pfn, unsigned long flags);
 void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       enum vfio_unpinned_zap_reason reason);
 void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
+			unsigned long last, bool may_sleep,
+			vfio_unpinned_leaf_fn fn, bool arg);
 
-/* vfio_unpinned_pins.c, for vfio_iommu_type1_unpinned.c */
+/* vfio_unpinned_pins.c */
 int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
 bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr);
@@ -297,17 +312,20 @@ static inline void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
 
 /*
  * Switches that break one protection each, so that a test can show that it
- * would notice. They do not exist but in a test configuration.
+ * would notice, and one that gives each group a domain of its own, as if it
+ * were behind another kind of IOMMU. They exist in a test configuration only.
  */
 #ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
 extern bool vfio_unpinned_break_flush;
 extern bool vfio_unpinned_break_late;
 extern bool vfio_unpinned_break_pin;
+extern bool vfio_unpinned_separate_domains;
 extern unsigned int vfio_unpinned_pause_ms;
 #else
 #define vfio_unpinned_break_flush	false
 #define vfio_unpinned_break_late	false
 #define vfio_unpinned_break_pin		false
+#define vfio_unpinned_separate_domains	false
 #define vfio_unpinned_pause_ms		0
 #endif
 

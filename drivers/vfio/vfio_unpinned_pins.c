@@ -119,7 +119,8 @@ static bool unp_account_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	struct vfio_unpinned_chunk *chunk;
 
 	lockdep_assert_held(&unp->lock);
-	if (unp->stats.late_pins + cost > unp->bitmap->limit)
+	if (vfio_unpinned_break_pin ||
+	    unp->stats.late_pins + cost > unp->bitmap->limit)
 		return false;
 	vfio_unpinned_word(unp, vaddr, &chunk);
 	chunk->pins++;
@@ -145,7 +146,7 @@ bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	struct page *page = unp_page(*word);
 
 	lockdep_assert_held(&unp->lock);
-	if (vfio_unpinned_break_pin || !folio_pin_mapped(unp->mn.mm, page))
+	if (!folio_pin_mapped(unp->mn.mm, page))
 		return false;
 	if (!unp_account_pin(unp, vaddr, page)) {
 		unpin_user_page(page);
@@ -193,36 +194,60 @@ static void unp_release_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unpin_user_page(page);
 }
 
+/* Release the late pins of a chunk whose mark is clear. Returns how many. */
+static unsigned long unp_release_chunk(struct vfio_unpinned_mm *unp,
+				       unsigned long index,
+				       struct vfio_unpinned_chunk *chunk)
+{
+	unsigned long i, released = 0;
+
+	lockdep_assert_held(&unp->lock);
+	for (i = 0; i < UNP_CHUNK_WORDS && chunk->pins; i++) {
+		unsigned long vaddr = (index << UNP_CHUNK_SHIFT) +
+				      (i << PAGE_SHIFT);
+
+		if (!(chunk->leaf[i] & UNP_PINNED) ||
+		    vfio_unpinned_marked(unp, vaddr))
+			continue;
+		unp_release_page(unp, vaddr, &chunk->leaf[i]);
+		released++;
+	}
+	vfio_unpinned_commit(unp);
+	return released;
+}
+
 /*
- * Release the late pins whose mark is clear, @budget at most. Returns how many.
+ * Release the late pins whose mark is clear, from chunk *@index on, until
+ * *@scan pins were looked at. Updates both and returns how many were released.
  * A mark that is set right now does no harm: without GATED its touch faults
  * and waits for the lock in the gate, with GATED the leaf stays.
  */
 static unsigned long unp_release_unmarked(struct vfio_unpinned_mm *unp,
-					  unsigned long budget)
+					  unsigned long *index,
+					  unsigned long *scan)
 {
 	struct vfio_unpinned_chunk *chunk;
-	unsigned long index, i, done = 0;
+	unsigned long released = 0;
 
 	spin_lock(&unp->lock);
-	xa_for_each(&unp->chunks, index, chunk) {
-		for (i = 0; i < UNP_CHUNK_WORDS && chunk->pins; i++) {
-			unsigned long vaddr = (index << UNP_CHUNK_SHIFT) +
-					      (i << PAGE_SHIFT);
-
-			if (!(chunk->leaf[i] & UNP_PINNED) ||
-			    vfio_unpinned_marked(unp, vaddr))
-				continue;
-			unp_release_page(unp, vaddr, &chunk->leaf[i]);
-			done++;
-		}
-		vfio_unpinned_commit(unp);
-		if (done >= budget)
+	while (*scan) {
+		chunk = xa_find(&unp->chunks, index, ULONG_MAX, XA_PRESENT);
+		if (!chunk)
 			break;
+		*scan -= min_t(unsigned long, *scan, chunk->pins);
+		released += unp_release_chunk(unp, *index, chunk);
+		++*index;
 		cond_resched_lock(&unp->lock);
 	}
 	spin_unlock(&unp->lock);
-	return done;
+	return released;
+}
+
+static unsigned long unp_release_all_unmarked(struct vfio_unpinned_mm *unp)
+{
+	unsigned long index = 0, scan = ULONG_MAX;
+
+	return unp_release_unmarked(unp, &index, &scan);
 }
 
 static unsigned long unp_shrink_count(struct shrinker *shrinker,
@@ -233,12 +258,19 @@ static unsigned long unp_shrink_count(struct shrinker *shrinker,
 	return READ_ONCE(unp->stats.late_pins) ?: SHRINK_EMPTY;
 }
 
+/* Goes round over all chunks, a part in each call. */
 static unsigned long unp_shrink_scan(struct shrinker *shrinker,
 				     struct shrink_control *sc)
 {
 	struct vfio_unpinned_mm *unp = shrinker->private_data;
+	unsigned long index = READ_ONCE(unp->shrink_index);
+	unsigned long scan = sc->nr_to_scan, released;
 
-	return unp_release_unmarked(unp, sc->nr_to_scan) ?: SHRINK_STOP;
+	released = unp_release_unmarked(unp, &index, &scan);
+	/* Calls may overlap: then one part is looked at twice. */
+	WRITE_ONCE(unp->shrink_index, scan ? 0 : index);
+	sc->nr_scanned = sc->nr_to_scan - scan;
+	return released ?: SHRINK_STOP;
 }
 
 /* Has a marked page no leaf, and may it get one? */
@@ -302,6 +334,12 @@ static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	return unp_adopt_page(unp, vaddr, page);
 }
 
+/* A process that was killed must not wait for the worker to get its memory in. */
+static bool unp_abandoned(struct mm_struct *mm)
+{
+	return mm != current->mm && atomic_read(&mm->mm_users) == 1;
+}
+
 /**
  * vfio_unpinned_populate - Populate the marked pages of a mapping
  * @map: a published mapping
@@ -331,6 +369,8 @@ void vfio_unpinned_populate(struct vfio_unpinned_map *map)
 	     nr = find_next_bit_le(bm->bits, end, nr + 1)) {
 		unsigned long off = (nr + bm->first - start) << PAGE_SHIFT;
 
+		if (unp_abandoned(unp->mn.mm))
+			return;
 		if (!unp_populate_page(unp, map->node.start + off)) {
 			spin_lock(&unp->lock);
 			vfio_unpinned_want_populate(unp);
@@ -381,7 +421,7 @@ static void unp_work(struct work_struct *work)
 	struct vfio_unpinned_mm *unp =
 		container_of(work, struct vfio_unpinned_mm, work.work);
 
-	unp_release_unmarked(unp, ULONG_MAX);
+	unp_release_all_unmarked(unp);
 	unp_populate_all(unp);
 
 	spin_lock(&unp->lock);
@@ -564,7 +604,7 @@ void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 		spin_lock(&unp->lock);
 		unp->bitmap = NULL;
 		spin_unlock(&unp->lock);
-		unp_release_unmarked(unp, ULONG_MAX);
+		unp_release_all_unmarked(unp);
 		vfio_unpinned_uncharge(unp, bm->charged);
 		unp_free_bitmap(bm);
 	}
