@@ -6,7 +6,7 @@
 # of checkpatch that are wanted stand in harness/checkpatch.waivers, with the
 # reason.
 
-CHECK_PACKAGES=(shellcheck sparse perl)
+CHECK_PACKAGES=(shellcheck sparse perl python3-ply python3-git)
 CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse shellcheck neutral)
 
 check_about() {
@@ -40,9 +40,7 @@ check_apply() {
 check_own_files() {
 	local tree claimed
 	for tree in linux qemu; do
-		claimed=$(series_lines "$tree" | while read -r -a line; do
-			entry_files "$tree" "${line[@]:1}"
-		done | sort)
+		claimed=$(series_own "$tree")
 		comm -23 <(own_files "$tree") <(uniq <<<"$claimed") | sed "s,^,$tree: in no commit: ,"
 		uniq -d <<<"$claimed" | sed "s,^,$tree: in two commits: ,"
 		comm -12 <(own_files "$tree") <(git -C "${SRC[$tree]}" ls-tree -r --name-only base | sort) |
@@ -83,30 +81,29 @@ check_mails() {
 	done
 }
 
-# waived TREE NAME: removes the waived findings from stdin. A waiver is
+# waived TREE PATCH: removes the waived findings from stdin. A waiver is
 # "TREE PATCH-GLOB REGEXP REASON...".
 waived() {
 	local tree=$1 name=$2 w glob regexp skip=()
 	while read -r w glob regexp _; do
 		# shellcheck disable=SC2053
 		if [[ $w == "$tree" && $name == $glob ]]; then skip+=(-e "$regexp"); fi
-	done < <(grep -v '^#' "$ROOT/harness/checkpatch.waivers")
+	done < <(sed '/^#/d' "$ROOT/harness/checkpatch.waivers")
 	if ((${#skip[@]})); then grep -vE "${skip[@]}" || true; else cat; fi
 }
 
+# The mails come in the order of the series, so that each has its patch's name.
 check_checkpatch() {
 	local tree mail name rc=0 found options
 	for tree in linux qemu; do
 		options=(--no-signoff --strict --terse --no-summary)
-		[[ $tree == qemu ]] || options+=(--show-types)
+		[[ $tree == qemu ]] || options+=(--show-types --showfile)
 		cd "${SRC[$tree]}" || exit
-		for mail in $(mails "$tree"); do
-			name=${mail##*/}
-			found=$({ perl scripts/checkpatch.pl "${options[@]}" "$mail" 2>&1 || true; } |
-				sed "s,^$OUT/check/,," | sed '/^total:/d' |
-				waived "$tree" "${name#*-}")
-			[[ ! $found ]] || { echo "$found"; rc=1; }
-		done
+		while read -r mail name; do
+			found=$({ PATH=/usr/bin:$PATH perl scripts/checkpatch.pl "${options[@]}" "$mail" 2>&1 || true; } |
+				sed "s,^$OUT/check/,,; /^total:/d" | waived "$tree" "$name")
+			[[ ! $found ]] || { echo "$name:"$'\n'"$found"; rc=1; }
+		done < <(paste -d' ' <(mails "$tree") <(series_lines "$tree" | cut -d' ' -f1))
 	done
 	return $rc
 }
@@ -180,7 +177,7 @@ check_neutral() {
 		grep -vE '://([a-z.-]+\.)?(kernel\.org|qemu\.org|gnu\.org|spdx\.org|testanything\.org)'; then rc=1; fi
 	for f in $(own_sources linux .c .h .rst .sh Makefile) $(own_sources qemu .c .h | sed 's,^,qemu/,') \
 		$(shell_scripts); do
-		head -n 4 "$f" | grep -q SPDX-License-Identifier || { echo "$f: no SPDX line"; rc=1; }
+		head -n 40 "$f" | grep -q SPDX-License-Identifier || { echo "$f: no SPDX line"; rc=1; }
 	done
 	return $rc
 }

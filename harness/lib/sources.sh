@@ -149,13 +149,15 @@ download() {
 	fi
 }
 
+# Debian's .gitignore ignores all but its packaging: new files would be missed.
 unpack_linux() {
 	mkdir -p "$2"
 	dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/src/linux-source-6.12.tar.xz |
 		tar -xJ --strip-components=1 -C "$2"
+	sed -i -e '\,^/\*$,d' -e '\,^!/debian/$,d' "$2/.gitignore"
 }
 
-unpack_qemu() { dpkg-source -x "$1" "$2"; }
+unpack_qemu() { dpkg-source --no-copy -x "$1" "$2"; }
 
 git_import() {
 	cd "$1" || exit

@@ -112,13 +112,24 @@ write_series() {
 	done <"$2"
 }
 
+# series_own TREE: own files that the series names.
+series_own() {
+	local line
+	series_lines "$1" | while read -r -a line; do
+		entry_files "$1" "${line[@]:1}"
+	done | sort
+}
+
 # take_own TREE DIR LINES: copies own files to the repository, and removes
-# there those that the tree has no more.
+# there those of the old series that the tree has no more.
 take_own() {
 	local tree=$1 dir=$2 repo f
 	repo=$(own_dir "$tree")
 	cut -s -d' ' -f2- "$3" | tr ' ' '\n' | sed '/^$/d' | sort >"$3.own"
-	own_files "$tree" | grep -Fxv -f "$3.own" | while read -r f; do rm "$repo/$f"; done
+	comm -23 <(series_own "$tree") "$3.own" | while read -r f; do
+		rm "$repo/$f"
+		say "    $f removed"
+	done
 	while read -r f; do
 		if [[ ! -e $repo/$f ]] || ! cmp -s "$dir/$f" "$repo/$f" || [[ -x $dir/$f && ! -x $repo/$f ]]; then
 			mkdir -p "$(dirname "$repo/$f")"
@@ -128,14 +139,16 @@ take_own() {
 	done <"$3.own"
 }
 
-# take_patches TREE TMP: replaces the changed files of patches/TREE.
+# take_patches TREE TMP: replaces the changed files of patches/TREE, and
+# removes those of the old series that the tree has no more.
 take_patches() {
-	local dest=$ROOT/patches/$1 f
+	local dest=$ROOT/patches/$1 f old
+	old=$(series_lines "$1" | cut -d' ' -f1)
 	for f in "$2"/*.patch "$2/series"; do
 		cmp -s "$f" "$dest/${f##*/}" || { cp "$f" "$dest/"; say "    patches/$1/${f##*/}"; }
 	done
-	for f in "$dest"/*.patch; do
-		[[ -e $2/${f##*/} ]] || { rm "$f"; say "    patches/$1/${f##*/} removed"; }
+	for f in $old; do
+		[[ -e $2/$f ]] || { rm "$dest/$f"; say "    patches/$1/$f removed"; }
 	done
 }
 
