@@ -44,6 +44,8 @@
  */
 #define pr_fmt(fmt) "dma-pinning: " fmt
 
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/bitops.h>
 #include <linux/cache.h>
 #include <linux/delay.h>
@@ -244,9 +246,12 @@ static void mark_page(struct dma_pinning *dp, unsigned long pfn)
 	set_mark(dp, pfn);
 }
 
-static bool touch_page(struct dma_pinning *dp, unsigned long pfn, void *addr)
+VISIBLE_IF_KUNIT bool dma_pinning_touch(struct dma_pinning *dp,
+					unsigned long pfn, void *addr)
 {
 	u16 *count;
+
+	KUNIT_STATIC_STUB_REDIRECT(dma_pinning_touch, dp, pfn, addr);
 
 	if (skip_touch || !page_wanted(dp, pfn, &count))
 		return true;
@@ -281,7 +286,7 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 	pause_before_touch();
 
 	for (pfn = PHYS_PFN(phys); pfn < end; pfn++) {
-		if (unlikely(!touch_page(dp, pfn, phys_to_virt(addr)))) {
+		if (unlikely(!dma_pinning_touch(dp, pfn, phys_to_virt(addr)))) {
 			count_event(dp, DMA_PINNING_UNTOUCHABLE);
 			pr_err_ratelimited("cannot write to page %#lx, mapping refused\n",
 					   pfn);

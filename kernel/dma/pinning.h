@@ -58,4 +58,8 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size);
 void dma_pinning_put(struct dma_pinning *dp, phys_addr_t phys, size_t size);
 void dma_pinning_keep(struct dma_pinning *dp, phys_addr_t phys, size_t size);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+bool dma_pinning_touch(struct dma_pinning *dp, unsigned long pfn, void *addr);
+#endif
+
 #endif /* _KERNEL_DMA_PINNING_H */

@@ -9,7 +9,9 @@
  *	tools/testing/kunit/kunit.py run --kunitconfig=kernel/dma
  */
 #include <kunit/device.h>
+#include <kunit/static_stub.h>
 #include <kunit/test.h>
+#include <kunit/test-bug.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-pinning.h>
 #include <linux/kthread.h>
@@ -37,6 +39,7 @@ struct context {
 	void			*buf;
 	phys_addr_t		phys;
 	unsigned long		pfn;
+	unsigned long		bad_pfn;	/* touch_most() fails on it, or on all if 0 */
 };
 
 static size_t marks_bytes(void)
@@ -341,9 +344,42 @@ static void test_busy_in_oops(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNCOUNTED), 1);
 }
 
-#ifdef CONFIG_X86
-/* Pages that cannot be written to fail the mapping, and leave no count. */
+/* Stands in for dma_pinning_touch(): a page that cannot be written to. */
+static bool touch_most(struct dma_pinning *dp, unsigned long pfn, void *addr)
+{
+	struct context *ctx = kunit_get_current_test()->priv;
+
+	return ctx->bad_pfn && ctx->bad_pfn != pfn;
+}
+
+/* A page that cannot be touched fails the mapping, and nothing is counted. */
 static void test_untouchable(struct kunit *test)
+{
+	struct context *ctx = test->priv;
+	int i;
+
+	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 1));
+
+	ctx->bad_pfn = ctx->pfn + 2;
+	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
+	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys,
+						 4 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
+						2 * PAGE_SIZE));
+	kunit_deactivate_static_stub(test, dma_pinning_touch);
+
+	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 2);
+	KUNIT_EXPECT_EQ(test, *counter(ctx, 1), 1);
+	for (i = 2; i < TEST_PAGES; i++)
+		KUNIT_EXPECT_EQ(test, *counter(ctx, i), 0);
+	expect_marks(test, 0x3);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNTOUCHABLE), 1);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
+}
+
+#ifdef CONFIG_X86
+/* The same with a page that is really read-only. */
+static void test_read_only(struct kunit *test)
 {
 	struct context *ctx = test->priv;
 	unsigned long second = (unsigned long)ctx->buf + PAGE_SIZE;
@@ -457,8 +493,9 @@ static struct kunit_case dma_pinning_cases[] = {
 	KUNIT_CASE(test_mmio),
 	KUNIT_CASE(test_keep),
 	KUNIT_CASE(test_busy_in_oops),
-#ifdef CONFIG_X86
 	KUNIT_CASE(test_untouchable),
+#ifdef CONFIG_X86
+	KUNIT_CASE(test_read_only),
 	KUNIT_CASE(test_mmio_untouched),
 #endif
 	KUNIT_CASE_SLOW(test_concurrent),
@@ -555,7 +592,7 @@ static void test_map_sg(struct kunit *test)
 	expect_no_events(test);
 }
 
-/* The third entry is out of the device's reach: the others are undone. */
+/* The third entry cannot be touched: the others are undone. */
 static void test_map_sg_error(struct kunit *test)
 {
 	struct device *dev = hooks_device(test);
@@ -566,12 +603,13 @@ static void test_map_sg_error(struct kunit *test)
 	sg_set_page(&sg[0], ctx->page, PAGE_SIZE, 0);
 	sg_set_page(&sg[1], ctx->page + 1, PAGE_SIZE, 0);
 	sg_set_page(&sg[2], ctx->page + 2, PAGE_SIZE, 0);
-	dev->bus_dma_limit = ctx->phys + 2 * PAGE_SIZE - 1;
 
-	kunit_info(test, "a warning about an overflow is expected\n");
+	ctx->bad_pfn = ctx->pfn + 2;
+	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
 	KUNIT_EXPECT_EQ(test, dma_map_sg(dev, sg, 3, DMA_TO_DEVICE), 0);
 	expect_marks(test, 0);
-	expect_no_events(test);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNTOUCHABLE), 1);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 }
 
 static void expect_allocation(struct kunit *test, dma_addr_t addr, size_t size)
@@ -605,6 +643,23 @@ static void test_alloc(struct kunit *test)
 	expect_no_events(test);
 }
 
+/* Allocations that cannot be touched fail, and go back uncounted. */
+static void test_alloc_error(struct kunit *test)
+{
+	struct device *dev = hooks_device(test);
+	struct context *ctx = test->priv;
+	dma_addr_t addr;
+
+	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
+	KUNIT_EXPECT_NULL(test, dma_alloc_coherent(dev, 2 * PAGE_SIZE, &addr,
+						   GFP_KERNEL));
+	KUNIT_EXPECT_NULL(test, dma_alloc_pages(dev, PAGE_SIZE, &addr,
+						DMA_TO_DEVICE, GFP_KERNEL));
+	expect_marks(test, 0);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNTOUCHABLE), 2);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
+}
+
 static void test_alloc_pages(struct kunit *test)
 {
 	struct device *dev = hooks_device(test);
@@ -633,6 +688,7 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(test_map_sg),
 	KUNIT_CASE(test_map_sg_error),
 	KUNIT_CASE(test_alloc),
+	KUNIT_CASE(test_alloc_error),
 	KUNIT_CASE(test_alloc_pages),
 	{}
 };
