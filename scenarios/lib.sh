@@ -3,14 +3,14 @@
 #
 # Functions for scenarios: sourced in the host (L1) by its busybox shell.
 #
-# A virtual machine N (a number) has a cgroup /sys/fs/cgroup/vmN, its kernel's
+# A virtual machine N (a number) has a cgroup /sys/fs/cgroup/machines/vmN, its kernel's
 # console in /out/vmN.console, what its program reports in /out/vmN.work as
 # key=value words, and what QEMU says in /out/vmN.qemu. All of /out comes home.
 
 EDU=1234:11e8
 NVME=1b36:0010
 E1000E=8086:10d3
-CGROUPS=/sys/fs/cgroup
+CGROUPS=/sys/fs/cgroup/machines
 STALLED=75		# exit status: boot time-out, the harness tries once more
 BOOT_SECONDS=180
 LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
@@ -144,6 +144,20 @@ unpinned_parameter() {
 
 # --- virtual machines --------------------------------------------------------
 
+machines_cgroup() {
+	[ ! -d $CGROUPS ] || return 0
+	mkdir $CGROUPS
+	echo +memory > $CGROUPS/../cgroup.subtree_control
+	echo +memory > $CGROUPS/cgroup.subtree_control
+}
+
+# machines_limit MIB: memory that all virtual machines together may use, so that
+# the host keeps some for itself.
+machines_limit() {
+	machines_cgroup
+	echo "$1M" > $CGROUPS/memory.max
+}
+
 # vm_start N MIB ARGUMENTS [QEMU OPTION...]: starts a guest; ARGUMENTS go to its
 # kernel's command line, from where its first process takes its work. What an
 # earlier guest of that number said is kept as vmN.*.old.
@@ -154,9 +168,9 @@ vm_start() {
 	for log in "/out/vm$vm.console" "/out/vm$vm.work" "/out/vm$vm.qemu"; do
 		[ ! -e "$log" ] || mv "$log" "$log.old"
 	done
+	machines_cgroup
 	mkdir -p "$CGROUPS/vm$vm"
 	[ -p "/run/vm$vm.in" ] || mkfifo "/run/vm$vm.in" "/run/vm$vm.out"
-	echo +memory > $CGROUPS/cgroup.subtree_control
 	# shellcheck disable=SC2016 # expanded by that shell
 	sh -c 'echo $$ > "$0/cgroup.procs" && echo 500 > /proc/$$/oom_score_adj &&
 		exec "$@"' "$CGROUPS/vm$vm" \

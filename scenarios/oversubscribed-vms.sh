@@ -13,6 +13,7 @@
 
 vfio_bind $(devices_of $NVME)
 swap_on 1G
+machines_limit 512
 
 disk_vms_start 2 unpinned 384 "fill=240 buffers=16 io=64"
 check "both come up" [ "$(disk_vms_reached up)" -eq 2 ]

@@ -14,6 +14,7 @@
 
 vfio_bind $(devices_of $NVME)
 swap_on 1G
+machines_limit 512
 disk_vms_start_pinned 2 384 "fill=240 buffers=16 io=64"
 check_value "machines that run" "$(disk_vms_up)" -lt 2
 each vm_stop

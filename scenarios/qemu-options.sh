@@ -88,6 +88,11 @@ refuses "RAM of huge pages" "anonymous or memfd" $MACHINE $PINNING \
 	-machine memory-backend=ram $(assign $EDU1)
 echo 0 > /proc/sys/vm/nr_hugepages
 
+refuses "what is found out after the container is set up" "require display=on" \
+	$MACHINE $PINNING $(assign $EDU1 ,xres=640)
+check "the bitmap is unregistered then" \
+	grep -q 'unpinned_bitmap .* flag 0x2 ret 0' /out/qemu.log
+
 accepts "an option ROM that is hidden" $MACHINE $PINNING \
 	$(assign $EDU1 ,romfile=/firmware/bios-256k.bin,rombar=0)
 accepts "RAM from a memfd" $MACHINE $PINNING \
