@@ -18,18 +18,20 @@ DISK=$(devices_of $NVME)
 # assign ADDRESS [,OPTION...]: a device passed through unpinned.
 assign() { echo "-device vfio-pci,host=$1,x-unpinned=on${2:-}"; }
 
-# options OPTION...: QEMU realizes these devices and ends.
+# options OPTION...: QEMU realizes these devices, does $COMMAND and ends.
 # Return: whether it took them; what it said is in /out/qemu.log.
 options() {
 	echo "== $*" >> /out/qemu.all
-	echo quit | timeout 60 /bin/qemu -cpu host -m 128 -S -nodefaults \
+	printf '%s\nquit\n' "$COMMAND" | timeout 60 /bin/qemu -cpu host -m 128 -S -nodefaults \
 		-display none -L /firmware -bios bios-256k.bin -monitor stdio \
-		-trace 'vfio_unpinned_*' -trace vfio_listener_region_add_ram \
+		-trace 'vfio_unpinned_*' -trace 'vfio_listener_region_*' \
 		"$@" >/out/qemu.log 2>&1
 	set -- $?
 	cat /out/qemu.log >> /out/qemu.all
 	[ "$1" -eq 0 ]
 }
+
+COMMAND="info version"
 
 # refuses WHAT MESSAGE OPTION...: QEMU ends with this message.
 refuses() {
@@ -88,11 +90,6 @@ refuses "RAM of huge pages" "anonymous or memfd" $MACHINE $PINNING \
 	-machine memory-backend=ram $(assign $EDU1)
 echo 0 > /proc/sys/vm/nr_hugepages
 
-refuses "what is found out after the container is set up" "require display=on" \
-	$MACHINE $PINNING $(assign $EDU1 ,xres=640)
-check "the bitmap is unregistered then" \
-	grep -q 'unpinned_bitmap .* flag 0x2 ret 0' /out/qemu.log
-
 accepts "an option ROM that is hidden" $MACHINE $PINNING \
 	$(assign $EDU1 ,romfile=/firmware/bios-256k.bin,rombar=0)
 accepts "RAM from a memfd" $MACHINE $PINNING \
@@ -101,10 +98,20 @@ accepts "RAM from a memfd" $MACHINE $PINNING \
 accepts "two unpinned devices, which share a container" \
 	$MACHINE $PINNING $(assign $EDU1) $(assign $DISK)
 containers_are 1 1
+check "the bitmap is not mapped" \
+	grep -q 'SKIPPING region_add 0x100001000 - 0x100020fff' /out/qemu.log
 accepts "an unpinned device beside a pinned one" \
 	$MACHINE $PINNING -device vfio-pci,host=$EDU2 $(assign $EDU1)
 containers_are 2 1
 accepts "a pinned device beside an unpinned one" \
 	$MACHINE $PINNING $(assign $EDU1) -device vfio-pci,host=$EDU2
 containers_are 2 1
+
+# A device that fails after its container is set up takes that down again.
+COMMAND="device_add vfio-pci,host=$EDU1,x-unpinned=on,bus=slot0,xres=640"
+accepts "a hotplugged device that fails late" $MACHINE $PINNING \
+	-device pcie-root-port,id=slot0,chassis=1
+check "it has failed" grep -q "require display=on" /out/qemu.log
+check "the bitmap is unregistered" \
+	grep -q 'unpinned_bitmap .* flag 0x2 ret 0' /out/qemu.log
 finish
