@@ -111,7 +111,7 @@ disk_vms_wait() {
 	done
 }
 
-reclaim_some() { vm_reclaim "$1" 30M; }
+reclaim_some() { vm_reclaim "$1" 8M; }
 
 # disk_vms_exercise SECONDS: has all do their I/O while the host reclaims, then
 # verify. Return: false when one did not come that far.
