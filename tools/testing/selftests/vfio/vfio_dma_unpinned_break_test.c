@@ -97,7 +97,7 @@ TEST_F_TIMEOUT(broken, flush, RIG_TIMEOUT_S)
 struct bracket {
 	pthread_t thread;
 	pid_t tid;
-	void *vaddr;
+	void *vaddr;	/* of MEM_HUGE_SIZE */
 };
 
 static void *bracket_thread(void *data)
@@ -106,7 +106,7 @@ static void *bracket_thread(void *data)
 
 	WRITE_ONCE(bracket->tid, syscall(SYS_gettid));
 	/* One bracket, after which the page can be written as before. */
-	TEST_ASSERT(!mprotect(bracket->vaddr, MEM_PAGE_SIZE,
+	TEST_ASSERT(!mprotect(bracket->vaddr, MEM_HUGE_SIZE,
 			      PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect");
 	return NULL;
 }
@@ -131,7 +131,8 @@ static void wait_until_asleep(pid_t tid)
 /*
  * The guest marks and touches between the two passes of a bracket, while KVM
  * still has (order broken) or no longer has an SPTE. Returns whether the device
- * can access the page after that.
+ * can access the page after that. @page is the first one of MEM_HUGE_SIZE, or
+ * there would be more brackets than one.
  */
 static bool mark_and_touch_in_bracket(struct rig *rig, u64 page)
 {
@@ -159,7 +160,8 @@ TEST_F_TIMEOUT(broken, late_pass_order, RIG_TIMEOUT_S)
 
 	EXPECT_TRUE(mark_and_touch_in_bracket(rig, 0));
 	ASSERT_TRUE(set_parameter("break_late", "1"));
-	EXPECT_FALSE(mark_and_touch_in_bracket(rig, 1));
+	EXPECT_FALSE(mark_and_touch_in_bracket(rig, MEM_HUGE_SIZE /
+					       MEM_PAGE_SIZE));
 }
 
 /* Is a marked page still there for the device after a bracket? */

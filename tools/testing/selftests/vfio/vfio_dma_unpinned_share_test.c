@@ -140,8 +140,8 @@ TEST_F_TIMEOUT(share, late_device_gets_leaves, RIG_TIMEOUT_S)
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
 	rig_trust(rig);
-	guest_touch(rig->guest, rig_iova(0));
 	rig_late_pin(rig, 1);
+	guest_touch(rig->guest, rig_iova(0));
 	attach_second(pair);
 	/* Pages that the guest does not touch again. */
 	EXPECT_TRUE(both_work(pair, 0));
@@ -160,12 +160,12 @@ TEST_F_TIMEOUT(share, late_pin_holds_for_both, RIG_TIMEOUT_S)
 	rig_trust(rig);
 	rig_late_pin(rig, 0);
 	guest_touch(rig->guest, rig_iova(1));
-	mem_bracket(rig_vaddr(rig, 1), MEM_PAGE_SIZE);
+	mem_bracket(rig_vaddr(rig, 1));
 	EXPECT_STAT("late_pins", 1);
 	EXPECT_TRUE(both_work(pair, 0));
 	EXPECT_TRUE(both_blocked(pair, 1));
 	guest_unmark(rig->guest, 0);
-	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	mem_bracket(rig_vaddr(rig, 0));
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_TRUE(both_blocked(pair, 0));
 }
@@ -186,7 +186,7 @@ TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
 	pair->device = NULL;
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 	guest_unmark(rig->guest, 0);
-	mem_bracket(rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	mem_bracket(rig_vaddr(rig, 0));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 }
 
@@ -231,13 +231,12 @@ static void run_until_killed(int ready, enum mem_kind kind)
 	rig_trust(&rig);
 	for (page = 0; page < 64; page++)
 		rig_pin(&rig, page);
-	mem_bracket(rig_vaddr(&rig, 0), 32 * MEM_PAGE_SIZE);
+	mem_bracket(rig_vaddr(&rig, 0));
 	TEST_ASSERT(rig_dma_works(&rig, 0), "no DMA");
 	TEST_ASSERT(write(ready, "", 1) == 1, "write");
 	for (;; page++) {
 		guest_touch(rig.guest, rig_iova(page % RIG_PAGES));
-		mem_bracket(rig_vaddr(&rig, (page - 8) % RIG_PAGES),
-			    MEM_PAGE_SIZE);
+		mem_bracket(rig_vaddr(&rig, (page - 8) % RIG_PAGES));
 	}
 }
 

@@ -3,6 +3,7 @@
 #include <linux/bits.h>
 #include <linux/compiler.h>
 #include <linux/falloc.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -128,12 +129,13 @@ bool mem_is_huge(void *vaddr)
 	return kib;
 }
 
-void mem_bracket(void *vaddr, u64 size)
+void mem_bracket(void *vaddr)
 {
+	void *start = (void *)align_down((u64)vaddr, MEM_HUGE_SIZE);
 	int prot = PROT_READ | PROT_WRITE;
 
-	TEST_ASSERT(!mprotect(vaddr, size, prot | PROT_EXEC) &&
-		    !mprotect(vaddr, size, prot), "mprotect");
+	TEST_ASSERT(!mprotect(start, MEM_HUGE_SIZE, prot | PROT_EXEC) &&
+		    !mprotect(start, MEM_HUGE_SIZE, prot), "mprotect");
 }
 
 bool mem_can_pageout(void)
@@ -143,16 +145,33 @@ bool mem_can_pageout(void)
 	return read_line("/proc/meminfo", "SwapFree", ':', &kib) && kib > 0;
 }
 
+/*
+ * The page may be in the LRU batch of any CPU, where reclaim can't reach it, and
+ * the call drains that of the CPU that it runs on.
+ */
 void mem_reclaim(void *vaddr, u64 size)
 {
-	TEST_ASSERT(!madvise(vaddr, size, MADV_PAGEOUT), "MADV_PAGEOUT");
+	cpu_set_t all, one;
+	int cpu;
+
+	TEST_ASSERT(!sched_getaffinity(0, sizeof(all), &all), "sched_getaffinity");
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		TEST_ASSERT(!sched_setaffinity(0, sizeof(one), &one),
+			    "sched_setaffinity");
+		TEST_ASSERT(!madvise(vaddr, size, MADV_PAGEOUT), "MADV_PAGEOUT");
+	}
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(all), &all),
+		    "sched_setaffinity");
 }
 
 bool mem_pageout(void *vaddr, u64 size)
 {
 	int n;
 
-	/* A page in another CPU's LRU batch is out of reach for a while. */
 	for (n = 0; n < RECLAIM_TRIES; n++) {
 		mem_reclaim(vaddr, size);
 		if (!mem_resident(vaddr, size))

@@ -147,7 +147,7 @@ void rig_pin(struct rig *rig, u64 page)
 void rig_late_pin(struct rig *rig, u64 page)
 {
 	rig_pin(rig, page);
-	mem_bracket(rig_vaddr(rig, page), MEM_PAGE_SIZE);
+	mem_bracket(rig_vaddr(rig, page));
 }
 
 u32 unique_value(void)

@@ -35,10 +35,11 @@ u64 mem_frame(void *vaddr);
 bool mem_is_huge(void *vaddr);
 
 /*
- * Invalidate the range in secondary MMUs, without any change to the content,
- * the frames or the permission to write.
+ * Invalidate the MEM_HUGE_SIZE of memory around @vaddr in secondary MMUs, without
+ * any change to the content, the frames or the permission to write. For less, the
+ * kernel splits the mapping, which invalidates as much in any case.
  */
-void mem_bracket(void *vaddr, u64 size);
+void mem_bracket(void *vaddr);
 
 /* Is there swap space for mem_pageout()? */
 bool mem_can_pageout(void);
