@@ -8,11 +8,8 @@
 vms=0			# how many were asked for
 sampler=
 
-# phase NAME: shows it and keeps when it began, for the picture.
-phase() {
-	note "== $*"
-	echo "$(seconds) $*" >> /out/phases.dat
-}
+# phase NAME: what is shown from now on.
+phase() { note "== $*"; }
 
 # each COMMAND...: runs it with the number of each machine appended.
 each() {
@@ -53,7 +50,7 @@ disk_vms_start_pinned() {
 	vms=$1
 	for vm in $(each echo); do
 		disk_vm_start $vm pinned $2 "$3"
-		vm_wait $vm up 60 || note "machine $vm: $(tail -n 1 /out/vm$vm.qemu)"
+		vm_wait $vm up 60 || note "guest $vm: $(vm_last_words $vm)"
 	done
 }
 
@@ -99,7 +96,10 @@ disk_vms_wait() {
 	shown=$(seconds)
 	while [ "$(disk_vms_reached "$goal")" -lt "$vms" ]; do
 		for vm in $(each echo); do
-			vm_alive "$vm" || vm_reached "$vm" "$goal" || return 1
+			if ! vm_alive "$vm" && ! vm_reached "$vm" "$goal"; then
+				note "guest $vm ended: $(vm_last_words "$vm")"
+				return 1
+			fi
 			[ $# -eq 0 ] || vm_reached "$vm" "$goal" || "$@" "$vm"
 		done
 		[ "$(seconds)" -lt "$end" ] || return 1

@@ -220,6 +220,7 @@ vm_wait() {
 vm_boot() {
 	vm_wait "$1" up $BOOT_SECONDS && return
 	! vm_alive "$1" || stalled "guest $1 did not come up in $BOOT_SECONDS s"
+	note "guest $1 ended: $(vm_last_words "$1")"
 	return 1
 }
 
@@ -231,8 +232,12 @@ unpinned() {
 }
 pinned() { echo "-device vfio-pci,host=$1,rombar=0"; }
 
-# vm_tell N WORD: what the guest waits for.
-vm_tell() { echo "$2" > "/run/vm$1.in"; }
+# vm_tell N WORD: what the guest waits for. Opened for both directions, since it
+# must not wait when QEMU has ended.
+vm_tell() { echo "$2" 1<> "/run/vm$1.in"; }
+
+# vm_last_words N: why it ended, as far as it is known.
+vm_last_words() { tail -q -n 1 "/out/vm$1.qemu" "/out/vm$1.work"; }
 
 # vm_stop N: ends it and waits for that.
 vm_stop() {
