@@ -19,6 +19,8 @@
 #define MSI_IOVA	0xfee00000UL	/* reserved on x86 */
 #define ENTRY_LIMIT	"/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
 
+#define MAX_ALIASES	16		/* mappings of the same memory */
+
 #define MAP_FLAGS	(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
 /* What a failed call must not change. */
@@ -264,7 +266,25 @@ TEST_F_TIMEOUT(failure, map_enospc, RIG_TIMEOUT_S)
 	EXPECT_UNCHANGED();
 }
 
-/* Whether the process may exceed RLIMIT_MEMLOCK, which is @pages from now on. */
+TEST_F_TIMEOUT(failure, map_enospc_aliases, RIG_TIMEOUT_S)
+{
+	struct vfio_iommu_type1_dma_map map = self->map;
+	int n;
+
+	for (n = 0; n < MAX_ALIASES; n++) {
+		ASSERT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map),
+			  0);
+		map.iova += RIG_SIZE;
+	}
+	self->state = get_state(self->iommu);
+	EXPECT_FAILURE(VFIO_IOMMU_MAP_DMA_UNPINNED, map, size, MEM_PAGE_SIZE,
+		       ENOSPC);
+	EXPECT_EQ(__iommu_unmap(self->iommu, &(struct dma_region) {
+					.iova = RIG_IOVA, .size = RIG_SIZE }), 0);
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map), 0);
+}
+
+/* From now on the process may not exceed RLIMIT_MEMLOCK, which is @pages. */
 static void limit_memlock(u64 pages)
 {
 	struct rlimit limit = {

@@ -32,6 +32,34 @@ struct pair {
 	struct edu edu;
 };
 
+static const char *pair_init(struct pair *pair, enum mem_kind kind,
+			     bool containers)
+{
+	const char *missing = device_missing(1, false);
+
+	if (missing)
+		return missing;
+	separate_domains(true);
+	missing = rig_init(&pair->rig, kind);
+	if (missing)
+		return missing;
+	pair->iommu = containers ? iommu_init(VFIO_TYPE1v2_IOMMU) :
+				   pair->rig.iommu;
+	return NULL;
+}
+
+static void pair_cleanup(struct pair *pair)
+{
+	if (pair->device) {
+		edu_cleanup(&pair->edu);
+		vfio_pci_device_cleanup(pair->device);
+	}
+	if (pair->iommu != pair->rig.iommu)
+		iommu_cleanup(pair->iommu);
+	rig_cleanup(&pair->rig);
+	separate_domains(false);
+}
+
 FIXTURE(share) {
 	struct pair pair;
 };
@@ -61,34 +89,16 @@ FIXTURE_VARIANT_ADD(share, containers_memfd) {
 
 FIXTURE_SETUP(share)
 {
-	const char *missing = device_missing(0, false);
-	struct pair *pair = &self->pair;
+	const char *missing = pair_init(&self->pair, variant->kind,
+					variant->containers);
 
-	if (!missing)
-		missing = device_missing(1, false);
-	if (missing)
-		SKIP(return, "%s", missing);
-	separate_domains(true);
-	rig_init(&pair->rig, variant->kind);
-	pair->iommu = variant->containers ? iommu_init(VFIO_TYPE1v2_IOMMU) :
-					    pair->rig.iommu;
-	missing = unpinned_missing(pair->rig.iommu);
 	if (missing)
 		SKIP(return, "%s", missing);
 }
 
 FIXTURE_TEARDOWN(share)
 {
-	struct pair *pair = &self->pair;
-
-	if (pair->device) {
-		edu_cleanup(&pair->edu);
-		vfio_pci_device_cleanup(pair->device);
-	}
-	if (pair->iommu != pair->rig.iommu)
-		iommu_cleanup(pair->iommu);
-	rig_cleanup(&pair->rig);
-	separate_domains(false);
+	pair_cleanup(&self->pair);
 }
 
 /* The second device comes, and sees what the first one sees. */
@@ -190,14 +200,29 @@ TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 }
 
-TEST_F_TIMEOUT(share, containers_share_bitmap, RIG_TIMEOUT_S)
+FIXTURE(containers) {
+	struct pair pair;
+};
+
+FIXTURE_SETUP(containers)
+{
+	const char *missing = pair_init(&self->pair, MEM_ANON, true);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(containers)
+{
+	pair_cleanup(&self->pair);
+}
+
+TEST_F_TIMEOUT(containers, share_bitmap, RIG_TIMEOUT_S)
 {
 	struct pair *pair = &self->pair;
 	struct rig *rig = &pair->rig;
 	void *bitmap = rig->bitmap.vaddr;
 
-	if (!variant->containers)
-		SKIP(return, "of two containers");
 	rig_map(rig);
 	attach_second(pair);
 	rig_register(rig, 10);
@@ -261,31 +286,53 @@ static pid_t run_and_kill(enum mem_kind kind)
 	return pid;
 }
 
-TEST_F_TIMEOUT(share, process_is_killed, RIG_TIMEOUT_S)
+FIXTURE(killed) {
+	struct rig rig;
+};
+
+FIXTURE_VARIANT(killed) {
+	enum mem_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(killed, anon) {
+	.kind = MEM_ANON,
+};
+
+FIXTURE_VARIANT_ADD(killed, memfd) {
+	.kind = MEM_MEMFD,
+};
+
+FIXTURE_SETUP(killed)
 {
-	struct pair *pair = &self->pair;
-	struct rig again;
-	s64 pins;
+	const char *missing = rig_init(&self->rig, variant->kind);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	/* The child wants the device. */
+	rig_cleanup(&self->rig);
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	rig_cleanup(&self->rig);
+}
+
+TEST_F_TIMEOUT(killed, leaves_nothing, RIG_TIMEOUT_S)
+{
+	s64 pins = vmstat_pins();
 	pid_t pid;
 	int n;
 
-	if (variant->containers)
-		SKIP(return, "of one container");
-	/* The rig has the device; the child wants it. */
-	rig_cleanup(&pair->rig);
-	pins = vmstat_pins();
 	for (n = 0; n < 3; n++) {
 		pid = run_and_kill(variant->kind);
 		if (stats_available())
 			EXPECT_EQ(stat_wait_of(pid, "leaves", -1), -1);
 		EXPECT_EQ(vmstat_pins(), pins);
 	}
-	rig_init(&again, variant->kind);
-	rig_map(&again);
-	guest_touch(again.guest, rig_iova(0));
-	EXPECT_TRUE(rig_dma_works(&again, 0));
-	pair->rig = again;
-	pair->iommu = again.iommu;
+	ASSERT_EQ(rig_init(&self->rig, variant->kind), NULL);
+	rig_map(&self->rig);
+	guest_touch(self->rig.guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(&self->rig, 0));
 }
 
 int main(int argc, char *argv[])

@@ -17,6 +17,7 @@
 
 #define RECLAIM_TRIES		40
 #define RECLAIM_INTERVAL_US	(50 * 1000)
+#define HUGE_TRIES		10
 
 /* Reserve address space with the alignment that huge pages need. */
 static void *reserve(u64 size)
@@ -111,7 +112,7 @@ static bool read_line(const char *path, const char *name, char sep, s64 *value)
 }
 
 /* The mapping that contains @vaddr in smaps, AnonHugePages of it. */
-bool mem_is_huge(void *vaddr)
+static bool mem_is_huge(void *vaddr)
 {
 	FILE *file = fopen("/proc/self/smaps", "r");
 	u64 start, end, kib = 0;
@@ -127,6 +128,26 @@ bool mem_is_huge(void *vaddr)
 	}
 	fclose(file);
 	return kib;
+}
+
+bool mem_make_huge(void *vaddr)
+{
+	int fd = open("/proc/sys/vm/compact_memory", O_WRONLY);
+	bool huge = false;
+	int n;
+
+	if (madvise(vaddr, MEM_HUGE_SIZE, MADV_HUGEPAGE))
+		return false;
+	for (n = 0; n < HUGE_TRIES && !huge; n++) {
+		TEST_ASSERT(!madvise(vaddr, MEM_HUGE_SIZE, MADV_DONTNEED) &&
+			    (fd < 0 || write(fd, "1", 1) == 1),
+			    "discard and compaction");
+		WRITE_ONCE(*(u8 *)vaddr, 0);
+		huge = mem_is_huge(vaddr);
+	}
+	if (fd >= 0)
+		close(fd);
+	return huge;
 }
 
 void mem_bracket(void *vaddr)

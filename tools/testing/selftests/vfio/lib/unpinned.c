@@ -75,8 +75,12 @@ const char *unpinned_missing(struct iommu *iommu)
 	return "the kernel can't map unpinned for this device";
 }
 
-void rig_init(struct rig *rig, enum mem_kind kind)
+const char *rig_init(struct rig *rig, enum mem_kind kind)
 {
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		return missing;
 	rig->pins = vmstat_pins();
 	mem_alloc(&rig->mem, kind, RIG_SIZE);
 	mem_alloc(&rig->bitmap, kind, MEM_PAGE_SIZE);
@@ -92,6 +96,7 @@ void rig_init(struct rig *rig, enum mem_kind kind)
 	rig->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
 	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
 	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+	return unpinned_missing(rig->iommu);
 }
 
 void rig_cleanup(struct rig *rig)

@@ -31,8 +31,11 @@ void mem_discard(struct mem *mem, void *vaddr, u64 size);
 u64 mem_resident(void *vaddr, u64 size);
 /* Frame number of the page at @vaddr, which is read first. */
 u64 mem_frame(void *vaddr);
-/* Is the page mapped by a huge page? */
-bool mem_is_huge(void *vaddr);
+/*
+ * Bring a huge page in at @vaddr, for which the kernel may have to make room.
+ * False if it does not; memory of MEM_ANON only, whose content is lost.
+ */
+bool mem_make_huge(void *vaddr);
 
 /*
  * Invalidate the MEM_HUGE_SIZE of memory around @vaddr in secondary MMUs, without

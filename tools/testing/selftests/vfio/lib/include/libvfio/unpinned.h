@@ -45,8 +45,11 @@ const char *device_missing(int n, bool any_device);
 /* Why the kernel can't do it with the device in the rig, or NULL. */
 const char *unpinned_missing(struct iommu *iommu);
 
-/* Make all of it; nothing is mapped but the driver's own page. */
-void rig_init(struct rig *rig, enum mem_kind kind);
+/*
+ * Make all of it; nothing is mapped but the driver's own page. Returns NULL, or
+ * why it can't be done here: a line for SKIP().
+ */
+const char *rig_init(struct rig *rig, enum mem_kind kind);
 /* Close all of it and verify that nothing of it is left in the kernel. */
 void rig_cleanup(struct rig *rig);
 void rig_map(struct rig *rig);
