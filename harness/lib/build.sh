@@ -67,13 +67,15 @@ kernel_configure() {
 	local src=$1 dir=$2 lost
 	shift 2
 	mkdir -p "$dir"
-	kernel_make "$src" "$dir" tinyconfig
-	"$src/scripts/kconfig/merge_config.sh" -m -O "$dir" "$dir/.config" "$@" >/dev/null
+	if ! cmp -s "$dir/.fragments" <(cat "$@"); then
+		kernel_make "$src" "$dir" tinyconfig
+		"$src/scripts/kconfig/merge_config.sh" -m -O "$dir" "$dir/.config" "$@" >/dev/null
+	fi
 	kernel_make "$src" "$dir" olddefconfig
-	lost=$(cat "$@" | grep -E '^(CONFIG_|# CONFIG_.* is not set)' |
-		awk -F'[= ]' '{ n = /^#/ ? $2 : $1; v[n] = $0 } END { for (n in v) print v[n] }' |
-		grep -Fxv -f "$dir/.config" | grep -v ' is not set$' || true)
+	lost=$(cat "$@" | grep -E '^CONFIG_' | awk -F= '{ v[$1] = $0 } END { for (n in v) print v[n] }' |
+		grep -Fxv -f "$dir/.config" || true)
 	[[ ! $lost ]] || die "options that the configuration does not take:"$'\n'"$lost"
+	cat "$@" >"$dir/.fragments"
 }
 
 kernel_key() {

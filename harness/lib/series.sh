@@ -142,13 +142,14 @@ make_commits() {
 # series_head TREE SRC: the commit of base plus series with the trailers; free
 # when nothing changed.
 series_head() {
-	local key ref
+	local key ref head
 	key=$(series_key "$1" "$2")
 	ref=refs/series/$key
 	if ! git -C "$2" rev-parse -q --verify "$ref"; then
 		export GIT_AUTHOR_NAME=vfio-unpinned GIT_AUTHOR_EMAIL=vfio-unpinned@localhost
 		export GIT_COMMITTER_NAME=vfio-unpinned GIT_COMMITTER_EMAIL=vfio-unpinned@localhost
-		git -C "$2" update-ref "$ref" "$(make_commits "$1" "$2" 1)"
-		git -C "$2" rev-parse "$ref"
+		head=$(make_commits "$1" "$2" 1)
+		git -C "$2" update-ref "$ref" "$head"
+		echo "$head"
 	fi
 }
