@@ -104,7 +104,7 @@ run_tests() {
 		FAIL) failed=$((failed + 1)); tail -n 20 "$log" | sed 's/^/        /' ;;
 		esac
 		printf '%-4s %7s s  %s (%d checks)%s\n' "$result" "$(elapsed "$start")" "$name" \
-			"$(grep -cE '^( *|[ 0-9:]+  )ok ' "$log")" "$([[ $result == ok ]] || echo ", see $log")"
+			"$(grep -cE '^[ 0-9:]*\bok [0-9]+' "$log")" "$([[ $result == ok ]] || echo ", see $log")"
 	done
 	echo "$passed passed, $failed failed$( ((skipped == 0)) || echo ", $skipped skipped")"
 	((failed == 0))
