@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <ctype.h>
 #include <dirent.h>
 #include <libgen.h>
 #include <limits.h>
@@ -23,9 +22,9 @@ void get_device_bdfs(int *argc, char *argv[])
 
 	device_bdf[0] = getenv("VFIO_SELFTESTS_BDF");
 	device_bdf[1] = getenv("VFIO_SELFTESTS_BDF2");
-	/* The last arguments, if they are not options of the harness. */
+	/* The last arguments, if they look like it: the rest is the harness's. */
 	while (found < 2 && found + 1 < *argc &&
-	       isxdigit(argv[*argc - found - 1][0]))
+	       strchr(argv[*argc - found - 1], ':'))
 		found++;
 	for (n = 0; n < found; n++)
 		device_bdf[n] = argv[*argc - found + n];
