@@ -3,8 +3,9 @@
 #
 # about=the selftests of tools/testing/selftests/vfio, with two edu devices
 # ram=1G
+# smp=1
 # devices=edu:2
-# timeout=1500
+# timeout=900
 # faults=edu
 
 # shellcheck source=scenarios/lib.sh
@@ -18,6 +19,6 @@ export VFIO_SELFTESTS_BDF=$1 VFIO_SELFTESTS_BDF2=$2
 
 cd /selftests/vfio || exit
 for program in vfio_*_test; do
-	run_test $program 600 ./$program
+	run_test $program 300 ./$program
 done
 finish

@@ -61,7 +61,9 @@ run_test() {
 	{
 		timeout "$seconds" "$@" 2>&1 </dev/null
 		echo $? > /run/status
-	} | sed -u 's/^/  /'
+	} | while IFS= read -r line; do
+		echo "  $line"
+	done
 	read -r status < /run/status
 	case $status in
 	0) pass "$description" ;;
