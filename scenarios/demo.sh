@@ -37,6 +37,7 @@ report_vm() {
 	value vm$1_resident_end_mib $(vm_rss $1)
 	value vm$1_dma_bytes $(vm_value $1 dma_bytes)
 	value vm$1_data_mismatches $(disk_vm_mismatches $1)
+	value vm$1_marks $(vm_marks $1)
 	value vm$1_swapped_pages $(vm_swapped $1)
 	for counter in populates zaps marks_found late_pins late_pins_peak over_limit_zaps; do
 		value vm$1_$counter $(vm_stat $1 $counter)
@@ -49,8 +50,7 @@ three_unpinned() {
 	before=$(vmstat pswpout)
 	phase "start of three VMs of $VM_MIB MiB, unpinned"
 	disk_vms_start 3 unpinned $VM_MIB "$GUEST"
-	phase "fill"
-	disk_vms_wait filled 200
+	disk_vms_fill 300
 	disk_vms_exercise 300
 	sleep 2
 	value vms_running $(disk_vms_running)

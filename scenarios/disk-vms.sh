@@ -111,6 +111,20 @@ disk_vms_wait() {
 	done
 }
 
+# disk_vms_fill SECONDS: the host takes what it can of the guests, which stand idle,
+# the pages that their disks hold marked excepted; then all fill their memory.
+disk_vms_fill() {
+	disk_vms_wait ready "$1"
+	phase "the host takes what it can of the idle guests"
+	each vm_reclaim_all
+	disk_vms_show
+	phase "fill"
+	each tell_fill
+	disk_vms_wait filled "$1"
+}
+
+tell_fill() { vm_tell "$1" fill; }
+
 reclaim_some() { vm_reclaim "$1" 8M; }
 
 # compact_often: reclaim spares pages in use by a CPU, such as those around the

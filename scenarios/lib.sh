@@ -167,22 +167,27 @@ vm_start() {
 	local vm=$1 mib=$2 arguments=$3 log
 
 	shift 3
-	for log in "/out/vm$vm.console" "/out/vm$vm.work" "/out/vm$vm.qemu"; do
+	for log in "/out/vm$vm.console" "/out/vm$vm.work" "/out/vm$vm.qemu" \
+		"/out/vm$vm.monitor"; do
 		[ ! -e "$log" ] || mv "$log" "$log.old"
 	done
 	machines_cgroup
 	mkdir -p "$CGROUPS/vm$vm"
-	[ -p "/run/vm$vm.in" ] || mkfifo "/run/vm$vm.in" "/run/vm$vm.out"
+	[ -p "/run/vm$vm.in" ] || mkfifo "/run/vm$vm.in" "/run/vm$vm.out" \
+		"/run/vm$vm.monitor.in" "/run/vm$vm.monitor.out"
 	# shellcheck disable=SC2016 # expanded by that shell
 	sh -c 'echo $$ > "$0/cgroup.procs" && echo 500 > /proc/$$/oom_score_adj &&
 		exec "$@"' "$CGROUPS/vm$vm" \
 		/bin/qemu -machine q35,accel=kvm -cpu host -smp 1 -m "$mib" \
 		-nodefaults -display none -nic none -no-reboot \
 		-L /firmware -bios bios-256k.bin \
+		-trace runstate_set -trace qemu_system_shutdown_request \
 		-kernel /boot/bzImage -initrd /boot/guest.cpio \
 		-append "console=ttyS0 loglevel=5 oops=panic panic=-1 $arguments" \
 		-serial "file:/out/vm$vm.console" -serial chardev:work \
 		-chardev "pipe,id=work,path=/run/vm$vm,logfile=/out/vm$vm.work" \
+		-chardev "pipe,id=monitor,path=/run/vm$vm.monitor,logfile=/out/vm$vm.monitor" \
+		-mon monitor \
 		"$@" </dev/null >"/out/vm$vm.qemu" 2>&1 &
 	echo $! > "/run/vm$vm.pid"
 }
@@ -229,7 +234,7 @@ vm_boot() {
 # unpinned ADDRESS, pinned ADDRESS: QEMU's options for a device passed through
 # with either mapping of the guest's memory.
 unpinned() {
-	echo "-machine dma-pinning=on -device dma-pinning$LIMIT" \
+	echo "-machine dma-pinning=on -device dma-pinning,id=pinning$LIMIT" \
 		"-device vfio-pci,host=$1,rombar=0,x-unpinned=on"
 }
 pinned() { echo "-device vfio-pci,host=$1,rombar=0"; }
@@ -239,7 +244,10 @@ pinned() { echo "-device vfio-pci,host=$1,rombar=0"; }
 vm_tell() { echo "$2" 1<> "/run/vm$1.in"; }
 
 # vm_last_words N: why it ended, as far as it is known.
-vm_last_words() { tail -q -n 1 "/out/vm$1.qemu" "/out/vm$1.work"; }
+vm_last_words() {
+	wait "$(vm_pid "$1")"
+	echo "status $?," "$(tail -q -n 1 "/out/vm$1.qemu" "/out/vm$1.console" "/out/vm$1.work")"
+}
 
 # vm_stop N: ends it and waits for that.
 vm_stop() {
@@ -257,6 +265,15 @@ vm_rss() {
 # request may fail because every page still counts as referenced.
 vm_reclaim() { echo "$2" > "$CGROUPS/vm$1/memory.reclaim" 2>/dev/null; }
 
+# vm_reclaim_all N: lets the host take all memory of the guest that it can.
+vm_reclaim_all() {
+	local size
+
+	for size in 40M 40M 20M 20M; do
+		vm_reclaim "$1" $size
+	done
+}
+
 # vm_swapped N: its pages that are in swap now.
 vm_swapped() { echo $(($(cat "$CGROUPS/vm$1/memory.swap.current") / 4096)); }
 
@@ -264,6 +281,13 @@ vm_swapped() { echo $(($(cat "$CGROUPS/vm$1/memory.swap.current") / 4096)); }
 vm_stat() {
 	cat /sys/kernel/debug/vfio/unpinned/"$(vm_pid "$1")"-*/stats 2>/dev/null |
 		awk -v key="$2:" '$1 == key {sum += $2} END {if (NR) print sum + 0}'
+}
+
+# vm_marks N: pages that the guest has marked now.
+vm_marks() {
+	echo "qom-get /machine/peripheral/pinning marked-pages" 1<> "/run/vm$1.monitor.in"
+	sleep 1
+	tr -d '\r' < "/out/vm$1.monitor" | grep -E '^[0-9]+$' | tail -n 1
 }
 
 # seconds: since boot.

@@ -14,26 +14,17 @@ net_vm_start() {
 	card=$(basename /sys/class/net/eth*)
 	ip addr add 10.0.0.1/24 dev $card
 	ip link set $card up
-	vm_start $1 256 "work=net rounds=4 packets=64 $3" $($2 $(devices_of $E1000E))
+	vm_start $1 256 "work=net rounds=2 packets=64 $3" $($2 $(devices_of $E1000E))
 	vm_boot $1 && vm_wait $1 ready 60
 }
 
-# take_everything N: lets the host take all memory of the guest that it can.
-take_everything() {
-	local size
-
-	for size in 64M 64M 64M 64M 64M 64M; do
-		vm_reclaim $1 $size
-	done
-}
-
-# net_vm_exercise N: four bursts; before each the host takes the guest's memory.
+# net_vm_exercise N: two bursts; before each the host takes the guest's memory.
 # Return: false when the guest did not come to the end of them.
 net_vm_exercise() {
 	local round
 
-	for round in 1 2 3 4; do
-		take_everything $1
+	for round in 1 2; do
+		vm_reclaim_all $1
 		vm_tell $1 go
 		net_vm_wait_round $1 $round || return 1
 	done
@@ -41,7 +32,7 @@ net_vm_exercise() {
 }
 
 net_vm_wait_round() {
-	local end=$(($(seconds) + 60))
+	local end=$(($(seconds) + 30))
 
 	until [ "$(vm_value $1 round)" = $2 ]; do
 		vm_alive $1 && [ "$(seconds)" -lt "$end" ] || return 1

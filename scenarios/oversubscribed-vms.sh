@@ -17,7 +17,7 @@ machines_limit 512
 
 disk_vms_start 2 unpinned 384 "fill=240 buffers=16 io=64"
 check "both come up" [ "$(disk_vms_reached up)" -eq 2 ]
-disk_vms_wait filled 200
+disk_vms_fill 200
 disk_vms_exercise 200
 check_value "running to the end" "$(disk_vms_running)" -eq 2
 for vm in 1 2; do
@@ -25,6 +25,7 @@ for vm in 1 2; do
 	check_value "machine $vm: populates" "$(vm_stat $vm populates)" -gt 0
 	check_value "machine $vm: zaps" "$(vm_stat $vm zaps)" -gt 0
 	check_value "machine $vm: late pins at most" "$(vm_stat $vm late_pins_peak)" -gt 0
+	check_value "machine $vm: DMA faults" "$(vm_stat $vm dma_faults)" -eq 0
 	check_value "machine $vm: marks over the limit" "$(vm_stat $vm over_limit_zaps)" -eq 0
 done
 check_value "pages swapped out" "$(vmstat pswpout)" -gt 20000

@@ -4,7 +4,7 @@
  * then verifies the memory. Settings: seed; fill and io in MiB, the latter
  * counting both directions; buffers in MiB: the I/O goes round a pool, so that
  * the host has time to take a buffer before it is used again; hold=1 waits for
- * "go" before the I/O and for "end" in the end.
+ * "fill", "go" before the I/O, and "end".
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -107,6 +107,9 @@ void work_disk(void)
 	disk.buffers = setting("buffers", 32) * MIB / CHUNK;
 	disk.pool = new_memory(disk.buffers * CHUNK);
 
+	report("phase=ready");
+	if (hold)
+		wait_for("fill");
 	report("phase=fill");
 	pattern_fill(memory, pages, disk.seed, 1ull << 32);
 	report("phase=filled");
