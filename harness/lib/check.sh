@@ -127,28 +127,41 @@ check_kernel_doc() {
 	scripts/kernel-doc -none -Wall "${files[@]}" 2>&1 | nothing
 }
 
-# kernel_objects: what make is asked for: an object for each own C file and each
-# edited one that the test kernel contains.
+# kernel_objects: what make is asked for: an object for each own C file, and for
+# each edited one that the test kernel contains.
 kernel_objects() {
-	{
-		own_sources linux .c | grep -vE '^(tools|samples|Documentation)/'
-		git -C "${SRC[linux]}" diff-tree -r --name-only --diff-filter=M base "${HEAD[linux]}" | grep '\.c$'
-	} | sed 's/c$/o/'
+	local f
+	own_sources linux .c | sed -E '/^(tools|samples|Documentation)\//d; s/c$/o/'
+	git -C "${SRC[linux]}" diff-tree -r --name-only --diff-filter=M base "${HEAD[linux]}" |
+		sed -n 's/\.c$/.o/p' | while read -r f; do
+		if [[ -e $CACHE/build/kernel-release/$f ]]; then echo "$f"; fi
+	done
 }
 
-# analyse ARGS...: builds the objects in a tree of its own with these settings,
-# and prints what is said about own and edited files.
+# our_lines: "file:line:" of all lines that the series adds, own files included.
+our_lines() {
+	git -C "${SRC[linux]}" diff -U0 base "${HEAD[linux]}" -- '*.c' '*.h' | awk '
+		/^\+\+\+ b\// { file = substr($2, 3) }
+		/^@@/ {
+			n = split(substr($3, 2), at, ",")
+			for (i = 0; i < (n > 1 ? at[2] : 1); i++)
+				print file ":" at[1] + i ":"
+		}'
+}
+
+# analyse ARGS...: builds the objects in a directory of its own with these
+# settings, and prints what is said about the lines of the series.
 analyse() {
-	local dir=$CACHE/build/check log=$OUT/check/${1%%=*}.log objects fragments f
+	local dir=$CACHE/build/check log=$OUT/check/${1%%=*}.log objects fragments
 	mapfile -t objects < <(kernel_objects)
-	((${#objects[@]})) || return 0
 	read -r -a fragments < <(config_files release)
-	kernel_configure "${SRC[linux]}" "$dir" "${fragments[@]}" >"$log" 2>&1 || { cat "$log"; return 1; }
-	(cd "$dir" && rm -f "${objects[@]}")
-	kernel_make "${SRC[linux]}" "$dir" "$@" "${objects[@]}" >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
-	for f in "${objects[@]}"; do echo "${f%.o}"; done >"$OUT/check/names"
-	own_sources linux .h >>"$OUT/check/names"
-	if grep -F -f "$OUT/check/names" "$log" | grep -E 'warning|error'; then return 1; fi
+	(
+		kernel_configure "${SRC[linux]}" "$dir" "${fragments[@]}"
+		(cd "$dir" && rm -f "${objects[@]}")
+		kernel_make "${SRC[linux]}" "$dir" "$@" "${objects[@]}"
+	) >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
+	our_lines >"$OUT/check/lines"
+	grep -E 'warning|error' "$log" | { grep -F -f "$OUT/check/lines" || true; } | nothing
 }
 
 check_w1() { analyse W=1; }
@@ -185,6 +198,7 @@ check_neutral() {
 check_setup() {
 	local tree
 	need_packages "${KERNEL_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
+	build_kernel release >/dev/null
 	mkdir -p "$OUT/check"
 	for tree in linux qemu; do
 		SRC[$tree]=$(base_source "$tree")
