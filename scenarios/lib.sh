@@ -262,8 +262,13 @@ vm_rss() {
 }
 
 # vm_reclaim N SIZE: asks the host to take so much memory from it. The first
-# request may fail because every page still counts as referenced.
-vm_reclaim() { echo "$2" > "$CGROUPS/vm$1/memory.reclaim" 2>/dev/null; }
+# request may fail because every page still counts as referenced, and one for
+# more than there is takes long to give up.
+vm_reclaim() {
+	# shellcheck disable=SC2016 # expanded by that shell
+	timeout 10 sh -c 'echo "$0" > "$1"' "$2" "$CGROUPS/vm$1/memory.reclaim" \
+		2>/dev/null
+}
 
 # vm_reclaim_all N: lets the host take all memory of the guest that it can.
 vm_reclaim_all() {
