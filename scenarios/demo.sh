@@ -21,7 +21,7 @@
 . /scenarios/net-vm.sh
 
 VM_MIB=768
-GUEST="fill=512 buffers=32 io=224"
+GUEST="fill=448 buffers=32 io=208"
 
 # value KEY NUMBER: one line of the report.
 value() { echo "$1=$2"; }
@@ -86,7 +86,7 @@ uncooperative() {
 sum=$(sha256sum /boot/bzImage /bin/qemu)
 vfio_bind $(devices_of $NVME)
 swap_on 3G
-machines_limit 1240
+machines_limit 1280
 sampler_start
 value vm_ram_mib $VM_MIB
 three_unpinned

@@ -111,13 +111,17 @@ disk_vms_wait() {
 	done
 }
 
-# disk_vms_fill SECONDS: the host takes what it can of the guests, which stand idle,
-# the pages that their disks hold marked excepted; then all fill their memory.
-disk_vms_fill() {
+# disk_vms_take SECONDS: the host takes what it can of the guests, which stand idle:
+# all but the pages that their disks hold marked.
+disk_vms_take() {
 	disk_vms_wait ready "$1"
 	phase "the host takes what it can of the idle guests"
 	each vm_reclaim_all
 	disk_vms_show
+}
+
+# disk_vms_fill SECONDS: all fill their memory.
+disk_vms_fill() {
 	phase "fill"
 	each tell_fill
 	disk_vms_wait filled "$1"

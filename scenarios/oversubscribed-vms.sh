@@ -17,6 +17,7 @@ machines_limit 512
 
 disk_vms_start 2 unpinned 384 "fill=240 buffers=16 io=64"
 check "both come up" [ "$(disk_vms_reached up)" -eq 2 ]
+disk_vms_take 200
 disk_vms_fill 200
 disk_vms_exercise 200
 check_value "running to the end" "$(disk_vms_running)" -eq 2
