@@ -1,7 +1,7 @@
 # shellcheck shell=dash disable=SC2046,SC2086 # lists of words
 # SPDX-License-Identifier: GPL-2.0
 #
-# about=a network card receives while the host takes all that it can
+# about=a network card works on after the host has taken what it could
 # ram=1G
 # devices=igb:1 e1000e:1
 

@@ -93,20 +93,27 @@ static void exercise(struct disk *disk, uint64_t io)
 	}
 }
 
+static void prepare(struct disk *disk, size_t buffers)
+{
+	uint64_t size;
+
+	disk->seed = setting("seed", 1);
+	disk->fd = open_disk();
+	if (ioctl(disk->fd, BLKGETSIZE64, &size) || size < 16 * CHUNK)
+		die("disk_size");
+	disk->chunks = size / CHUNK;
+	disk->buffers = buffers;
+	disk->pool = new_memory(disk->buffers * CHUNK);
+}
+
 void work_disk(void)
 {
-	struct disk disk = { .seed = setting("seed", 1), .fd = open_disk() };
+	struct disk disk = { };
 	size_t pages = setting("fill", 64) * MIB / PAGE;
 	void *memory = new_memory(pages * PAGE);
 	int hold = setting("hold", 0);
-	uint64_t size;
 
-	if (ioctl(disk.fd, BLKGETSIZE64, &size) || size < 16 * CHUNK)
-		die("disk_size");
-	disk.chunks = size / CHUNK;
-	disk.buffers = setting("buffers", 32) * MIB / CHUNK;
-	disk.pool = new_memory(disk.buffers * CHUNK);
-
+	prepare(&disk, setting("buffers", 32) * MIB / CHUNK);
 	report("phase=ready");
 	if (hold)
 		wait_for("fill");
@@ -123,4 +130,33 @@ void work_disk(void)
 	       pattern_mismatches(memory, pages, disk.seed, 1ull << 32));
 	if (hold)
 		wait_for("end");
+}
+
+/*
+ * Reads into buffers that no CPU has touched since the host took them: "go" says
+ * that it has. Each page of a read then needs the touch.
+ */
+void work_cold(void)
+{
+	size_t n = setting("chunks", 64), errors = 0;
+	struct disk disk = { };
+
+	prepare(&disk, 2 * n);
+	memset(disk.pool, 0, disk.buffers * CHUNK);
+	for (size_t i = 0; i < n; i++)
+		write_chunk(&disk, i);
+	report("phase=ready");
+	wait_for("go");
+	for (size_t i = 0; i < n; i++) {
+		char *buffer = next_buffer(&disk);
+
+		if (pread(disk.fd, buffer, CHUNK, i * CHUNK) != (ssize_t)CHUNK)
+			errors++;
+		else
+			disk.mismatches += pattern_mismatches(buffer, CHUNK_PAGES,
+							      disk.seed, i * CHUNK_PAGES);
+	}
+	report("phase=checked reads=%zu read_errors=%zu disk_mismatches=%lu", n,
+	       errors, disk.mismatches);
+	wait_for("end");
 }

@@ -120,6 +120,8 @@ int main(void)
 			pause();
 	else if (!strcmp(work, "disk"))
 		work_disk();
+	else if (!strcmp(work, "cold"))
+		work_cold();
 	else if (!strcmp(work, "net"))
 		work_net();
 	else if (!strcmp(work, "edu"))
