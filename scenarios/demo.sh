@@ -50,8 +50,8 @@ three_unpinned() {
 	before=$(vmstat pswpout)
 	phase "start of three VMs of $VM_MIB MiB, unpinned"
 	disk_vms_start 3 unpinned $VM_MIB "$GUEST"
-	disk_vms_fill 300
-	disk_vms_exercise 300
+	disk_vms_fill 500
+	disk_vms_exercise 500
 	sleep 2
 	value vms_running $(disk_vms_running)
 	value pages_swapped_out $(($(vmstat pswpout) - before))
