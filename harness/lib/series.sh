@@ -64,12 +64,13 @@ patch_message() {
 # patch_edits FILE: its diff.
 patch_edits() { sed -n '/^diff --git /,$p' "$1"; }
 
-# plumbing TREE CMD...: git on the base's repository, with an index of its own.
+# plumbing SRC CMD...: git on the base's repository, with an index of its own
+# and a fixed date, unless SERIES_DATE says another.
 plumbing() {
 	local src=$1
 	shift
 	GIT_DIR=$src/.git GIT_INDEX_FILE=$src/.git/series.index GIT_WORK_TREE=$src \
-	GIT_AUTHOR_DATE='@0 +0000' GIT_COMMITTER_DATE='@0 +0000' git "$@"
+	GIT_AUTHOR_DATE=${SERIES_DATE-@0 +0000} GIT_COMMITTER_DATE=${SERIES_DATE-@0 +0000} git "$@"
 }
 
 # add_own TREE SRC PATH...: puts own files into the index.

@@ -205,7 +205,7 @@ mail_series() {
 	export GIT_AUTHOR_NAME=$who GIT_COMMITTER_NAME=$who
 	who=$(git -C "$ROOT" config user.email || echo vfio-unpinned@localhost)
 	export GIT_AUTHOR_EMAIL=$who GIT_COMMITTER_EMAIL=$who
-	head=$(make_commits "$tree" "$src" 0)
+	head=$(SERIES_DATE="@$EPOCHSECONDS +0000" make_commits "$tree" "$src" 0)
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	[[ $head != "$(git -C "$src" rev-parse base)" ]] || return 0
