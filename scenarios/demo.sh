@@ -86,7 +86,7 @@ uncooperative() {
 sum=$(sha256sum /boot/bzImage /bin/qemu)
 vfio_bind $(devices_of $NVME)
 swap_on 3G
-machines_limit 1280
+machines_limit 1216
 sampler_start
 value vm_ram_mib $VM_MIB
 three_unpinned
