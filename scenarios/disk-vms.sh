@@ -28,18 +28,16 @@ disk_vm_start() {
 }
 
 # disk_vms_start COUNT MODE MIB ARGUMENTS: starts all and waits until they are up.
-# Return: false when one has ended instead.
 disk_vms_start() {
-	local vm all_up=0
+	local vm
 
 	vms=$1
 	for vm in $(each echo); do
 		disk_vm_start "$vm" "$2" "$3" "$4"
 	done
 	for vm in $(each echo); do
-		vm_boot "$vm" || all_up=1
+		vm_boot "$vm"
 	done
-	return $all_up
 }
 
 # disk_vms_start_pinned COUNT MIB ARGUMENTS: starts them one by one, as many as
