@@ -129,27 +129,12 @@ tell_fill() { vm_tell "$1" fill; }
 
 reclaim_some() { vm_reclaim "$1" 8M; }
 
-# compact_often: reclaim spares pages in use by a CPU, such as those around the
-# queues of a device. Compaction wants to move them all.
-compact_often() {
-	while :; do
-		echo 1 > /proc/sys/vm/compact_memory
-		sleep 5
-	done
-}
-
 # disk_vms_exercise SECONDS: has all do their I/O while the host reclaims, then
 # verify. Return: false when one did not come that far.
 disk_vms_exercise() {
-	local compactor done=0
-
-	phase "I/O while the host reclaims and compacts"
+	phase "I/O while the host reclaims"
 	each tell_go
-	compact_often &
-	compactor=$!
-	disk_vms_wait verify "$1" reclaim_some || done=1
-	kill $compactor
-	[ $done -eq 0 ] || return 1
+	disk_vms_wait verify "$1" reclaim_some || return 1
 	phase "verification"
 	disk_vms_wait verified "$1"
 }

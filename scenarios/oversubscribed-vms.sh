@@ -25,7 +25,7 @@ for vm in 1 2; do
 	check_value "machine $vm: mismatches" "$(disk_vm_mismatches $vm)" -eq 0
 	check_value "machine $vm: populates" "$(vm_stat $vm populates)" -gt 0
 	check_value "machine $vm: zaps" "$(vm_stat $vm zaps)" -gt 0
-	check_value "machine $vm: late pins at most" "$(vm_stat $vm late_pins_peak)" -gt 0
+	note "machine $vm: late pins at most: $(vm_stat $vm late_pins_peak)"
 	check_value "machine $vm: marks over the limit" "$(vm_stat $vm over_limit_zaps)" -eq 0
 done
 check_value "pages swapped out" "$(vmstat pswpout)" -gt 20000
