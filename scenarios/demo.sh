@@ -50,6 +50,7 @@ three_unpinned() {
 	before=$(vmstat pswpout)
 	phase "start of three VMs of $VM_MIB MiB, unpinned"
 	disk_vms_start 3 unpinned $VM_MIB "$GUEST"
+	disk_vms_take 200
 	disk_vms_fill 500
 	disk_vms_exercise 500
 	sleep 2
