@@ -62,7 +62,9 @@
 #include <kunit/visibility.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
+#include <linux/pci.h>
 #include <linux/sched.h>
+#include <linux/xarray.h>
 
 #include "iommu.h"
 #include "../iommu-pages.h"
@@ -72,6 +74,19 @@
 
 /* What a unit with SSADE sets in a second-stage leaf: A and D */
 #define REMAP_HW_BITS		(BIT_ULL(8) | DMA_SL_PTE_DIRTY)
+
+/* Fault reasons that are about interrupt remapping */
+#define REMAP_FAULT_INTR	0x20
+#define REMAP_FAULT_INTR_LAST	0x2f
+
+#define REMAP_SOURCE(segment, rid)	((unsigned long)(segment) << 16 | (rid))
+
+/*
+ * Who sends requests with a source ID. The driver's own tree of devices holds
+ * those with ATS only. Devices behind a bridge that share an ID share a domain
+ * too; the first one counts for all.
+ */
+static DEFINE_XARRAY_FLAGS(remap_sources, XA_FLAGS_LOCK_IRQ);
 
 static bool remap_present(u64 val)
 {
@@ -478,9 +493,86 @@ int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 	return 0;
 }
 
+static int remap_each_source(struct device_domain_info *info,
+			     int (*fn)(struct pci_dev *pdev, u16 rid, void *info))
+{
+	if (dev_is_pci(info->dev))
+		return pci_for_each_dma_alias(to_pci_dev(info->dev), fn, info);
+	return fn(NULL, PCI_DEVID(info->bus, info->devfn), info);
+}
+
+static int remap_add_source(struct pci_dev *pdev, u16 rid, void *data)
+{
+	struct device_domain_info *info = data;
+	int ret;
+
+	ret = xa_insert_irq(&remap_sources, REMAP_SOURCE(info->segment, rid),
+			    info, GFP_KERNEL);
+	return ret == -EBUSY ? 0 : ret;
+}
+
+static int remap_del_source(struct pci_dev *pdev, u16 rid, void *info)
+{
+	struct device_domain_info *own = info;
+
+	xa_cmpxchg_irq(&remap_sources, REMAP_SOURCE(own->segment, rid), own,
+		       NULL, GFP_KERNEL);
+	return 0;
+}
+
+/**
+ * intel_remap_add_device - Count the requests of a device that are blocked
+ * @info: The device, not attached yet
+ *
+ * Context: Process context, may sleep.
+ */
+void intel_remap_add_device(struct device_domain_info *info)
+{
+	if (remap_each_source(info, remap_add_source))
+		dev_warn(info->dev, "no memory to count its DMA faults\n");
+}
+
+/**
+ * intel_remap_del_device - Undo intel_remap_add_device()
+ * @info: The device, not attached anymore
+ *
+ * Context: Process context, may sleep.
+ */
+void intel_remap_del_device(struct device_domain_info *info)
+{
+	remap_each_source(info, remap_del_source);
+}
+
+/**
+ * intel_remap_count_fault - Count a request that a unit has blocked
+ * @iommu: The unit
+ * @rid: Source ID of the request
+ * @reason: Why it was blocked; interrupts are not counted
+ *
+ * Context: Any context but NMI. Takes the lock of remap_sources.
+ */
+void intel_remap_count_fault(struct intel_iommu *iommu, u16 rid, u8 reason)
+{
+	struct device_domain_info *info;
+	unsigned long flags;
+
+	if (reason >= REMAP_FAULT_INTR && reason <= REMAP_FAULT_INTR_LAST)
+		return;
+
+	/* The lock keeps the device from being released. */
+	xa_lock_irqsave(&remap_sources, flags);
+	info = xa_load(&remap_sources, REMAP_SOURCE(iommu->segment, rid));
+	if (info)
+		atomic_long_inc(&info->faults);
+	xa_unlock_irqrestore(&remap_sources, flags);
+}
+
 /**
  * intel_iommu_remap_faults - Count the blocked requests of a domain
  * @domain: A paging domain
+ *
+ * As many as the units have recorded: one that has no free register for a fault
+ * drops it.
  *
  * Context: Any context. Takes the lock of the domain.
  * Return: The sum over the devices that are attached now, since each was
