@@ -119,10 +119,33 @@ bool vfio_unpinned_page_ok(unsigned long pfn)
 	return folio_test_anon(folio) || folio_test_swapbacked(folio);
 }
 
+/**
+ * vfio_unpinned_remap - Set, replace or clear leaves in one domain
+ * @unp: the address space
+ * @d: the domain
+ * @iova: of the first leaf
+ * @pfn: what the first leaf shall point at
+ * @count: how many leaves
+ * @prot: what they permit, 0 clears
+ *
+ * What has to be flushed is gathered.
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
+			 struct vfio_unpinned_domain *d, unsigned long iova,
+			 unsigned long pfn, size_t count, int prot)
+{
+	lockdep_assert_held(&unp->lock);
+	WARN_ON_ONCE(iommu_remap_pte(d->domain, iova, PFN_PHYS(pfn), PAGE_SIZE,
+				     count, prot, &d->gather, NULL));
+	if (d->gather.end && list_empty(&d->flush_link))
+		list_add(&d->flush_link, &unp->flush_list);
+}
+
 /*
  * Write the leaves of one user page in all domains of all mappings that cover
- * it: @prot 0 clears. What has to be flushed is gathered. Returns whether a
- * mapping that is not dying covers the page.
+ * it: @prot 0 clears. Returns whether a mapping that is not dying covers it.
  */
 static bool unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			     unsigned long pfn, int prot)
@@ -135,20 +158,16 @@ static bool unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
 		struct vfio_unpinned_map *map =
 			container_of(node, struct vfio_unpinned_map, node);
-		struct vfio_unpinned_domain *d;
+		struct vfio_unpinned_attach *a;
 
 		covered |= !map->dying;
-		list_for_each_entry(d, &map->domains, link) {
-			unsigned long iova = map->iova + vaddr - node->start;
-			bool dying = map->dying || d->dying;
+		list_for_each_entry(a, &map->attaches, link) {
+			bool dying = map->dying || a->dying;
 
 			/* A dying one must not keep the old frame either. */
-			WARN_ON_ONCE(iommu_remap_pte(d->domain, iova,
-						     PFN_PHYS(pfn), PAGE_SIZE,
-						     1, dying ? 0 : prot,
-						     &d->gather, NULL));
-			if (d->gather.end && list_empty(&d->flush_link))
-				list_add(&d->flush_link, &unp->flush_list);
+			vfio_unpinned_remap(unp, a->to,
+					    map->iova + vaddr - node->start,
+					    pfn, 1, dying ? 0 : prot);
 		}
 	}
 	return covered;
@@ -334,18 +353,37 @@ static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	return false;
 }
 
-/* One present leaf in the late pass. */
+/* One present leaf in the late pass; @arg: bool, no mark counts. */
 static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			  unsigned long *word, bool force)
+			  unsigned long *word, void *arg)
 {
+	bool *force = arg;
 	enum vfio_unpinned_zap_reason reason = UNP_ZAP_UNMARKED;
 
 	lockdep_assert_held(&unp->lock);
 	if (vfio_unpinned_marked(unp, vaddr) &&
-	    unp_keep_marked(unp, vaddr, *word, force, &reason))
+	    unp_keep_marked(unp, vaddr, *word, *force, &reason))
 		*word &= ~UNP_GATED;
 	else
 		vfio_unpinned_zap(unp, vaddr, reason);
+}
+
+/* The leaves of a chunk within [start, last]. */
+static void unp_walk_chunk(struct vfio_unpinned_mm *unp, unsigned long index,
+			   struct vfio_unpinned_chunk *chunk,
+			   unsigned long start, unsigned long last,
+			   vfio_unpinned_leaf_fn fn, void *arg)
+{
+	unsigned long base = index << UNP_CHUNK_SHIFT;
+	unsigned long vaddr = max(base, start & PAGE_MASK);
+	unsigned long end = min(base + UNP_CHUNK_SIZE - 1, last);
+	unsigned long *word = &chunk->leaf[(vaddr - base) >> PAGE_SHIFT];
+
+	lockdep_assert_held(&unp->lock);
+	for (; chunk->leaves && vaddr <= end; vaddr += PAGE_SIZE, word++) {
+		if (*word & UNP_PRESENT)
+			fn(unp, vaddr, word, arg);
+	}
 }
 
 /**
@@ -353,52 +391,43 @@ static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * @unp: the address space
  * @start: first user address
  * @last: last user address
- * @may_sleep: drop the lock, flush and reschedule every UNP_BATCH_LEAVES leaves
+ * @may_sleep: reschedule between batches
  * @fn: called with the lock held; may zap the leaf
  * @arg: passed to @fn
  *
- * All is flushed upon return.
+ * Flushes and drops the lock for a moment every UNP_BATCH_WORDS words. All is
+ * flushed upon return.
  *
  * Context: Any context; takes and drops @unp->lock.
  */
 void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 			unsigned long last, bool may_sleep,
-			vfio_unpinned_leaf_fn fn, bool arg)
+			vfio_unpinned_leaf_fn fn, void *arg)
 {
 	unsigned long index = start >> UNP_CHUNK_SHIFT;
 	struct vfio_unpinned_chunk *chunk;
-	unsigned int seen = 0;
+	unsigned long seen = 0;
 
 	spin_lock(&unp->lock);
 	xa_for_each_range(&unp->chunks, index, chunk, index,
 			  last >> UNP_CHUNK_SHIFT) {
-		unsigned long base = index << UNP_CHUNK_SHIFT;
-		unsigned long vaddr = max(base, start & PAGE_MASK);
-		unsigned long end = min(base + UNP_CHUNK_SIZE - 1, last);
-
-		for (; chunk->leaves && vaddr <= end; vaddr += PAGE_SIZE) {
-			unsigned long *word = &chunk->leaf[(vaddr - base) >>
-							   PAGE_SHIFT];
-
-			if (!(*word & UNP_PRESENT))
-				continue;
-			fn(unp, vaddr, word, arg);
-			seen++;
-		}
-		if (seen >= UNP_BATCH_LEAVES && may_sleep) {
-			seen = 0;
-			vfio_unpinned_commit(unp);
-			spin_unlock(&unp->lock);
+		seen += chunk->leaves ? UNP_CHUNK_WORDS : 1;
+		unp_walk_chunk(unp, index, chunk, start, last, fn, arg);
+		if (seen < UNP_BATCH_WORDS)
+			continue;
+		seen = 0;
+		vfio_unpinned_commit(unp);
+		spin_unlock(&unp->lock);
+		if (may_sleep)
 			cond_resched();
-			spin_lock(&unp->lock);
-		}
+		spin_lock(&unp->lock);
 	}
 	vfio_unpinned_commit(unp);
 	spin_unlock(&unp->lock);
 }
 
 static void unp_ungate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			    unsigned long *word, bool unused)
+			    unsigned long *word, void *unused)
 {
 	lockdep_assert_held(&unp->lock);
 	*word &= ~UNP_GATED;
@@ -420,7 +449,7 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	smp_mb();
 	vfio_unpinned_walk(unp, range->start, range->end - 1,
 			   mmu_notifier_range_blockable(range),
-			   own ? unp_ungate_page : unp_late_page, force);
+			   own ? unp_ungate_page : unp_late_page, &force);
 }
 
 /* A test makes the guest mark and touch here. */
@@ -463,11 +492,12 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct vfio_unpinned_mm *unp =
 		container_of(mn, struct vfio_unpinned_mm, mn);
+	bool force = true;
 
 	spin_lock(&unp->lock);
 	unp->dead = true;
 	spin_unlock(&unp->lock);
-	vfio_unpinned_walk(unp, 0, ULONG_MAX, true, unp_late_page, true);
+	vfio_unpinned_walk(unp, 0, ULONG_MAX, true, unp_late_page, &force);
 }
 
 /* A page that is late-pinned can't be reclaimed, so spare it the attempt. */
@@ -521,6 +551,7 @@ static struct vfio_unpinned_mm *unp_create(struct mm_struct *mm)
 	spin_lock_init(&unp->lock);
 	xa_init(&unp->chunks);
 	unp->maps = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&unp->domains);
 	INIT_LIST_HEAD(&unp->flush_list);
 	unp->mn.ops = &vfio_unpinned_mn_ops;
 
@@ -585,7 +616,7 @@ void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp)
 	vfio_unpinned_debugfs_exit(unp);
 	vfio_unpinned_pins_exit(unp);
 	mmu_notifier_unregister(&unp->mn, unp->mn.mm);
-	WARN_ON_ONCE(!xa_empty(&unp->chunks));
+	WARN_ON_ONCE(!xa_empty(&unp->chunks) || !list_empty(&unp->domains));
 	xa_destroy(&unp->chunks);
 	kfree(unp);
 }

@@ -47,8 +47,8 @@ struct vfio_iommu_type1_pin_bitmap;
 
 /* What a leaf permits: writable translations are mirrored, nothing else. */
 #define UNP_PROT		(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
-/* How many leaves a blockable bracket handles before it drops the lock. */
-#define UNP_BATCH_LEAVES	4096
+/* How many words a walk looks at before it drops the lock. */
+#define UNP_BATCH_WORDS		4096
 /* How many mappings, of all containers, may cover the same page. */
 #define UNP_MAX_ALIASES		16
 /* How many late pins wait for one flush. */
@@ -69,18 +69,30 @@ struct vfio_unpinned_chunk {
 };
 
 /**
- * struct vfio_unpinned_domain - An IOMMU domain that a mapping is in
+ * struct vfio_unpinned_domain - An IOMMU domain that has mappings
  * @domain: the domain; immutable
- * @link: in vfio_unpinned_map.domains; vfio_unpinned_mm.lock
+ * @link: in vfio_unpinned_mm.domains; changed under both locks
  * @flush_link: in vfio_unpinned_mm.flush_list while @gather is not empty
  * @gather: what to flush; vfio_unpinned_mm.lock
- * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
+ * @users: mappings that are in it; vfio_unpinned_mm.update_lock
  */
 struct vfio_unpinned_domain {
 	struct iommu_domain *domain;
 	struct list_head link;
 	struct list_head flush_link;
 	struct iommu_iotlb_gather gather;
+	unsigned int users;
+};
+
+/**
+ * struct vfio_unpinned_attach - A mapping is in a domain
+ * @to: the domain; immutable
+ * @link: in vfio_unpinned_map.attaches; vfio_unpinned_mm.lock
+ * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
+ */
+struct vfio_unpinned_attach {
+	struct vfio_unpinned_domain *to;
+	struct list_head link;
 	bool dying;
 };
 
@@ -90,7 +102,7 @@ struct vfio_unpinned_domain {
  * @unp: the address space; immutable
  * @iova: first IOVA; immutable
  * @charged: pages charged to locked_vm; immutable
- * @domains: list of struct vfio_unpinned_domain; vfio_unpinned_mm.lock
+ * @attaches: list of struct vfio_unpinned_attach; vfio_unpinned_mm.lock
  * @published: @node is in the tree; vfio_unpinned_mm.lock
  * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
  */
@@ -99,7 +111,7 @@ struct vfio_unpinned_map {
 	struct vfio_unpinned_mm *unp;
 	dma_addr_t iova;
 	unsigned long charged;
-	struct list_head domains;
+	struct list_head attaches;
 	bool published;
 	bool dying;
 };
@@ -159,6 +171,7 @@ struct vfio_unpinned_stats {
  * @lock: protects all leaves and their words, see vfio_iommu_type1_unpinned.c
  * @chunks: by user address >> UNP_CHUNK_SHIFT; changed under both locks
  * @maps: published mappings by user address; changed under both locks
+ * @domains: those that have mappings; changed under both locks
  * @bitmap: the registered bitmap or NULL; changed under both locks
  * @flush_list: domains with something to flush; empty when @lock is free
  * @unpin: pages whose late pin is dropped after the flush; @lock
@@ -179,6 +192,7 @@ struct vfio_unpinned_mm {
 	spinlock_t lock;		/* words, leaves, counters */
 	struct xarray chunks;
 	struct rb_root_cached maps;
+	struct list_head domains;
 	struct vfio_unpinned_bitmap *bitmap;
 	struct list_head flush_list;
 	struct page *unpin[UNP_UNPIN_BATCH];
@@ -268,7 +282,7 @@ vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 
 typedef void (*vfio_unpinned_leaf_fn)(struct vfio_unpinned_mm *unp,
 				      unsigned long vaddr, unsigned long *word,
-				      bool arg);
+				      void *arg);
 
 /* vfio_iommu_type1_unpinned.c */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
@@ -282,10 +296,13 @@ bool vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       unsigned long pfn, unsigned long flags);
 void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       enum vfio_unpinned_zap_reason reason);
+void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
+			 struct vfio_unpinned_domain *d, unsigned long iova,
+			 unsigned long pfn, size_t count, int prot);
 void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 			unsigned long last, bool may_sleep,
-			vfio_unpinned_leaf_fn fn, bool arg);
+			vfio_unpinned_leaf_fn fn, void *arg);
 
 /* vfio_unpinned_pins.c */
 int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);

@@ -9,58 +9,18 @@
 #include <linux/seq_file.h>
 #include "vfio_unpinned.h"
 
-/* Is @map the first one, in the tree's order, that is in this domain? */
-static bool unp_first_in_domain(struct vfio_unpinned_map *map,
-				struct iommu_domain *domain)
-{
-	struct interval_tree_node *node;
-	struct vfio_unpinned_domain *d;
-
-	lockdep_assert_held(&map->unp->lock);
-	for (node = interval_tree_iter_first(&map->unp->maps, 0, ULONG_MAX);
-	     node != &map->node;
-	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
-		list_for_each_entry(d, &container_of(node,
-						     struct vfio_unpinned_map,
-						     node)->domains, link) {
-			if (d->domain == domain)
-				return false;
-		}
-	}
-	return true;
-}
-
-/* DMA faults of all domains, each counted once. */
-static unsigned long unp_faults(struct vfio_unpinned_mm *unp)
-{
-	struct interval_tree_node *node;
-	unsigned long faults = 0;
-
-	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, 0, ULONG_MAX); node;
-	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
-		struct vfio_unpinned_map *map =
-			container_of(node, struct vfio_unpinned_map, node);
-		struct vfio_unpinned_domain *d;
-
-		list_for_each_entry(d, &map->domains, link) {
-			if (unp_first_in_domain(map, d->domain))
-				faults += iommu_remap_faults(d->domain);
-		}
-	}
-	return faults;
-}
-
 static int stats_show(struct seq_file *seq, void *unused)
 {
 	struct vfio_unpinned_mm *unp = seq->private;
+	unsigned long limit, faults = 0;
+	struct vfio_unpinned_domain *d;
 	struct vfio_unpinned_stats s;
-	unsigned long limit, faults;
 	bool trusted;
 
 	spin_lock(&unp->lock);
 	s = unp->stats;
-	faults = unp_faults(unp);
+	list_for_each_entry(d, &unp->domains, link)
+		faults += iommu_remap_faults(d->domain);
 	limit = unp->bitmap ? unp->bitmap->limit : 0;
 	trusted = unp->bitmap && unp->bitmap->trusted;
 	spin_unlock(&unp->lock);

@@ -158,7 +158,7 @@ struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 	map->iova = iova;
 	map->node.start = vaddr;
 	map->node.last = vaddr + size - 1;
-	INIT_LIST_HEAD(&map->domains);
+	INIT_LIST_HEAD(&map->attaches);
 	/* A table page and a page of words for each chunk */
 	map->charged = 2 * ((map->node.last >> UNP_CHUNK_SHIFT) -
 			    (vaddr >> UNP_CHUNK_SHIFT) + 1);
@@ -188,41 +188,24 @@ err_free:
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_create);
 
-static void unp_copy_leaf(struct vfio_unpinned_domain *d, unsigned long iova,
-			  unsigned long word)
+/* Give the mapping @arg a leaf that exists already, in all of its domains. */
+static void unp_copy_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long *word, void *arg)
 {
-	phys_addr_t paddr = PFN_PHYS(unp_pfn(word));
+	struct vfio_unpinned_map *map = arg;
+	struct vfio_unpinned_attach *a;
 
-	WARN_ON_ONCE(iommu_remap_pte(d->domain, iova, paddr, PAGE_SIZE, 1,
-				     UNP_PROT, &d->gather, NULL));
+	lockdep_assert_held(&unp->lock);
+	list_for_each_entry(a, &map->attaches, link)
+		vfio_unpinned_remap(unp, a->to,
+				    map->iova + vaddr - map->node.start,
+				    unp_pfn(*word), 1, UNP_PROT);
 }
 
-/* Give @only, or all domains of @map if NULL, the leaves that exist already. */
-static void unp_copy_leaves(struct vfio_unpinned_map *map,
-			    struct vfio_unpinned_domain *only)
+static void unp_copy_leaves(struct vfio_unpinned_map *map)
 {
-	struct vfio_unpinned_mm *unp = map->unp;
-	unsigned long size = map->node.last - map->node.start + 1;
-	unsigned long off, vaddr, *word;
-	struct vfio_unpinned_domain *d;
-
-	spin_lock(&unp->lock);
-	for (off = 0; off < size; off += PAGE_SIZE) {
-		vaddr = map->node.start + off;
-		word = vfio_unpinned_word(unp, vaddr, NULL);
-		list_for_each_entry(d, &map->domains, link) {
-			if ((*word & UNP_PRESENT) && (!only || d == only))
-				unp_copy_leaf(d, map->iova + off, *word);
-		}
-		if (!((vaddr + PAGE_SIZE) % UNP_CHUNK_SIZE)) {
-			vfio_unpinned_commit(unp);
-			spin_unlock(&unp->lock);
-			cond_resched();
-			spin_lock(&unp->lock);
-		}
-	}
-	vfio_unpinned_commit(unp);
-	spin_unlock(&unp->lock);
+	vfio_unpinned_walk(map->unp, map->node.start, map->node.last, true,
+			   unp_copy_leaf, map);
 }
 
 /*
@@ -274,13 +257,50 @@ int vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
 	spin_unlock(&unp->lock);
 
 	/* Another mapping may cover the same memory. */
-	unp_copy_leaves(map, NULL);
+	unp_copy_leaves(map);
 	mmu_notifier_zap_secondary(unp->mn.mm, map->node.start,
 				   map->node.last + 1, unp);
 	vfio_unpinned_populate(map);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_publish);
+
+static struct vfio_unpinned_domain *
+unp_get_domain(struct vfio_unpinned_mm *unp, struct iommu_domain *domain)
+{
+	struct vfio_unpinned_domain *d;
+
+	lockdep_assert_held(&unp->update_lock);
+	list_for_each_entry(d, &unp->domains, link) {
+		if (d->domain == domain) {
+			d->users++;
+			return d;
+		}
+	}
+	d = kzalloc(sizeof(*d), GFP_KERNEL_ACCOUNT);
+	if (!d)
+		return NULL;
+	d->domain = domain;
+	d->users = 1;
+	INIT_LIST_HEAD(&d->flush_link);
+	iommu_iotlb_gather_init(&d->gather);
+	spin_lock(&unp->lock);
+	list_add(&d->link, &unp->domains);
+	spin_unlock(&unp->lock);
+	return d;
+}
+
+static void unp_put_domain(struct vfio_unpinned_mm *unp,
+			   struct vfio_unpinned_domain *d)
+{
+	lockdep_assert_held(&unp->update_lock);
+	if (--d->users)
+		return;
+	spin_lock(&unp->lock);
+	list_del(&d->link);
+	spin_unlock(&unp->lock);
+	kfree(d);
+}
 
 /**
  * vfio_unpinned_add_domain - Add an IOMMU domain to a mapping
@@ -295,42 +315,47 @@ EXPORT_SYMBOL_GPL(vfio_unpinned_map_publish);
 int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 			     struct iommu_domain *domain)
 {
+	size_t size = map->node.last - map->node.start + 1;
 	struct vfio_unpinned_mm *unp = map->unp;
-	struct vfio_unpinned_domain *d;
+	struct vfio_unpinned_attach *a;
 	int ret;
 
-	d = kzalloc(sizeof(*d), GFP_KERNEL_ACCOUNT);
-	if (!d)
+	a = kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
+	if (!a)
 		return -ENOMEM;
-	d->domain = domain;
-	INIT_LIST_HEAD(&d->flush_link);
-	iommu_iotlb_gather_init(&d->gather);
-
-	ret = iommu_remap_prepare(domain, map->iova,
-				  map->node.last - map->node.start + 1,
-				  GFP_KERNEL_ACCOUNT);
-	if (ret) {
-		kfree(d);
-		return ret;
-	}
+	ret = iommu_remap_prepare(domain, map->iova, size, GFP_KERNEL_ACCOUNT);
+	if (ret)
+		goto err_free;
 
 	mutex_lock(&unp->update_lock);
+	a->to = unp_get_domain(unp, domain);
+	if (!a->to) {
+		ret = -ENOMEM;
+		goto err_unlock;
+	}
 	spin_lock(&unp->lock);
-	list_add_tail(&d->link, &map->domains);
+	list_add_tail(&a->link, &map->attaches);
 	spin_unlock(&unp->lock);
 	if (map->published)
-		unp_copy_leaves(map, d);
+		unp_copy_leaves(map);
 	mutex_unlock(&unp->update_lock);
 	return 0;
+
+err_unlock:
+	mutex_unlock(&unp->update_lock);
+	iommu_remap_release(domain, map->iova, size);
+err_free:
+	kfree(a);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_add_domain);
 
 /*
- * Clear all leaves of a dying domain and flush them, then forget it. Until
+ * Clear all leaves of a dying attachment and flush them, then forget it. Until
  * then brackets see it, so no frame is freed under a leaf.
  */
-static void unp_remove_domain(struct vfio_unpinned_map *map,
-			      struct vfio_unpinned_domain *d)
+static void unp_detach(struct vfio_unpinned_map *map,
+		       struct vfio_unpinned_attach *a)
 {
 	unsigned long size = map->node.last - map->node.start + 1;
 	struct vfio_unpinned_mm *unp = map->unp;
@@ -338,24 +363,21 @@ static void unp_remove_domain(struct vfio_unpinned_map *map,
 
 	lockdep_assert_held(&unp->update_lock);
 	spin_lock(&unp->lock);
-	d->dying = true;
+	a->dying = true;
 	for (; off < size; off += len) {
 		len = min(size - off, UNP_CHUNK_SIZE);
-		WARN_ON_ONCE(iommu_remap_pte(d->domain, map->iova + off, 0,
-					     PAGE_SIZE, len >> PAGE_SHIFT, 0,
-					     &d->gather, NULL));
-		if (d->gather.end) {
-			iommu_iotlb_sync(d->domain, &d->gather);
-			unp->stats.flushes++;
-		}
+		vfio_unpinned_remap(unp, a->to, map->iova + off, 0,
+				    len >> PAGE_SHIFT, 0);
+		vfio_unpinned_commit(unp);
 		spin_unlock(&unp->lock);
 		cond_resched();
 		spin_lock(&unp->lock);
 	}
-	list_del(&d->link);
+	list_del(&a->link);
 	spin_unlock(&unp->lock);
-	iommu_remap_release(d->domain, map->iova, size);
-	kfree(d);
+	iommu_remap_release(a->to->domain, map->iova, size);
+	unp_put_domain(unp, a->to);
+	kfree(a);
 }
 
 /**
@@ -370,12 +392,12 @@ static void unp_remove_domain(struct vfio_unpinned_map *map,
 void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 			      struct iommu_domain *domain)
 {
-	struct vfio_unpinned_domain *d;
+	struct vfio_unpinned_attach *a;
 
 	guard(mutex)(&map->unp->update_lock);
-	list_for_each_entry(d, &map->domains, link) {
-		if (d->domain == domain) {
-			unp_remove_domain(map, d);
+	list_for_each_entry(a, &map->attaches, link) {
+		if (a->to->domain == domain) {
+			unp_detach(map, a);
 			return;
 		}
 	}
@@ -384,7 +406,7 @@ EXPORT_SYMBOL_GPL(vfio_unpinned_del_domain);
 
 /* A page whose last mapping is dying loses its word and its late pin. */
 static void unp_unmap_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			   unsigned long *word, bool unused)
+			   unsigned long *word, void *unused)
 {
 	struct interval_tree_node *node;
 
@@ -408,7 +430,7 @@ static void unp_unmap_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
 {
 	struct vfio_unpinned_mm *unp = map->unp;
-	struct vfio_unpinned_domain *d, *next;
+	struct vfio_unpinned_attach *a, *next;
 
 	mutex_lock(&unp->update_lock);
 	spin_lock(&unp->lock);
@@ -417,9 +439,9 @@ void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
 
 	if (map->published)
 		vfio_unpinned_walk(unp, map->node.start, map->node.last, true,
-				   unp_unmap_page, false);
-	list_for_each_entry_safe(d, next, &map->domains, link)
-		unp_remove_domain(map, d);
+				   unp_unmap_page, NULL);
+	list_for_each_entry_safe(a, next, &map->attaches, link)
+		unp_detach(map, a);
 
 	spin_lock(&unp->lock);
 	if (map->published)
