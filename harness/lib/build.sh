@@ -143,6 +143,25 @@ build_qemu() {
 	echo "$image"
 }
 
+# build_qtest: prints the path of the qtest of our device.
+build_qtest() {
+	local src head image dir=$CACHE/build/vmm test=tests/qtest/dma-pinning-test
+	src=$(base_source qemu)
+	head=$(series_head qemu "$src")
+	image=$CACHE/images/qtest-$({
+		content "$src" "$head" 'docs|MAINTAINERS'
+		echo "${QEMU_CONFIGURE[@]}"
+	} | digest)
+	if [[ ! -e $image ]]; then
+		check_out "$src" "$head"
+		step "configure QEMU" with_meson qemu_configure "$src" "$dir"
+		step "build qtest" with_meson nice ninja -C "$dir" -j "$JOBS" $test
+		install -D "$dir/$test" "$image"
+	fi
+	keep_image "$image"
+	echo "$image"
+}
+
 selftests_make() {
 	local src=$1 dir=$2 image=$3 tests=tools/testing/selftests t
 	kernel_make "$src" "$dir" headers

@@ -1,16 +1,30 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Tests: the series' KUnit suites under UML, and the scenarios of harness/vm,
-# which boot the whole machine. A test's output is kept in out/test/NAME.log.
+# Tests: native ones, which are programs of this machine, and the scenarios of
+# harness/vm, which boot the whole emulated one. A test's output is kept in
+# out/test/NAME.log.
+#
+# A native test is one line in native_tests() and two functions: prepare_NAME
+# builds, test_NAME prints KTAP or TAP and fails when the test does ('-' in the
+# name is '_' there).
 
 VM_PACKAGES=(seabios qemu-system-data busybox-static cpio gnuplot-nox acpica-tools build-essential)
 
+native_tests() {
+	cat <<-'EOF'
+	kunit-uml KUnit suites of the series, natively under UML
+	qtest the dma-pinning device of QEMU, by its own qtest
+	EOF
+}
+
 # all_tests: "NAME description" lines, in the order in which they run.
 all_tests() {
-	echo "kunit-uml KUnit suites of the series, natively under UML"
+	native_tests
 	"$ROOT/harness/vm/list"
 }
+
+is_native() { grep -q "^$1 " <<<"$(native_tests)"; }
 
 # build_uml: prints the path of a kernel that runs the KUnit suites as a program.
 build_uml() {
@@ -32,6 +46,11 @@ build_uml() {
 	echo "$image"
 }
 
+prepare_kunit_uml() {
+	UML_KERNEL=$(locked build_uml)
+	export UML_KERNEL
+}
+
 # test_kunit_uml: fails unless every suite reports ok and there is one.
 test_kunit_uml() {
 	local log=$OUT/test/kunit-uml.ktap
@@ -41,15 +60,26 @@ test_kunit_uml() {
 	grep -q '^ok ' "$log" && ! grep -Eq '^ *not ok |^ *# .*(failed|WARNING)|Kernel panic|BUG:' "$log"
 }
 
+prepare_qtest() {
+	need_packages "${VM_PACKAGES[@]}"
+	VM_QEMU=${VM_QEMU:-$(locked build_qemu)}
+	QTEST=$(locked build_qtest)
+	export VM_QEMU QTEST
+}
+
+test_qtest() { QTEST_QEMU_BINARY=$VM_QEMU timeout 300 "$QTEST" --tap; }
+
 # prepare_tests NAME...: builds what these tests need and tells them where it is.
 prepare_tests() {
-	if [[ " $* " == *" kunit-uml "* ]]; then
-		UML_KERNEL=$(locked build_uml)
-		export UML_KERNEL
-	fi
-	if [[ "$*" != kunit-uml ]]; then
-		prepare_vm
-	fi
+	local name vm=
+	for name in "$@"; do
+		if is_native "$name"; then
+			"prepare_${name//-/_}"
+		else
+			vm=needed
+		fi
+	done
+	[[ ! $vm ]] || prepare_vm
 }
 
 # prepare_vm: kernel, QEMU and selftests, for the programs of harness/vm.
@@ -63,8 +93,8 @@ prepare_vm() {
 
 # run_one NAME: the test itself, with its output on stdout.
 run_one() {
-	if [[ $1 == kunit-uml ]]; then
-		test_kunit_uml
+	if is_native "$1"; then
+		"test_${1//-/_}"
 	else
 		"$ROOT/harness/vm/scenario" "$1"
 	fi
@@ -74,7 +104,7 @@ run_one() {
 verdict() {
 	if (($2)); then
 		echo FAIL
-	elif grep -q '^skip' "$OUT/logs/$1/summary" 2>/dev/null && [[ $1 != kunit-uml ]]; then
+	elif ! is_native "$1" && grep -q '^skip' "$OUT/logs/$1/summary"; then
 		echo skip
 	else
 		echo ok
