@@ -6,6 +6,7 @@
 # takes memory from them. Source lib.sh first. Machine N is given the Nth NVMe.
 
 vms=0			# how many were asked for
+most=0			# how many pinned ones lived at the same time
 sampler=
 
 # phase NAME: what is shown from now on.
@@ -40,15 +41,21 @@ disk_vms_start() {
 	done
 }
 
-# disk_vms_start_pinned COUNT MIB ARGUMENTS: starts them one by one, as many as
-# come up; a pinned VM has all of its memory from the start, or does not start.
+# disk_vms_start_pinned COUNT MIB ARGUMENTS: starts them one by one; a pinned VM has
+# all of its memory from the start, or does not come up, or another one has to go.
+# What counts is how many lived at the same time, in $most.
 disk_vms_start_pinned() {
-	local vm
+	local vm up
 
 	vms=$1
+	most=0
 	for vm in $(each echo); do
 		disk_vm_start $vm pinned $2 "$3"
 		vm_wait $vm up 60 || note "guest $vm: $(vm_last_words $vm)"
+		sleep 2
+		up=$(disk_vms_up)
+		note "pinned VMs that live: $up of $vm"
+		[ $up -le $most ] || most=$up
 	done
 }
 
@@ -159,6 +166,23 @@ disk_vm_mismatches() {
 	disk=$(vm_value "$1" disk_mismatches)
 	memory=$(vm_value "$1" memory_mismatches)
 	[ -z "$disk" ] || [ -z "$memory" ] || echo $((disk + memory))
+}
+
+# disk_vms_check: what must hold when all have verified.
+disk_vms_check() {
+	local vm
+
+	check_value "running to the end" "$(disk_vms_running)" -eq $vms
+	for vm in $(each echo); do
+		check_value "machine $vm: mismatches" "$(disk_vm_mismatches $vm)" -eq 0
+		check_value "machine $vm: populates" "$(vm_stat $vm populates)" -gt 0
+		check_value "machine $vm: zaps" "$(vm_stat $vm zaps)" -gt 0
+		note "machine $vm: late pins at most: $(vm_stat $vm late_pins_peak)"
+		check_value "machine $vm: marks over the limit" \
+			"$(vm_stat $vm over_limit_zaps)" -eq 0
+		check_value "machine $vm: DMA faults" "$(vm_stat $vm dma_faults)" -eq 0
+	done
+	check_value "DMA faults on the host's console" "$(kernel_faults)" -eq 0
 }
 
 # sampler_start: one line a second in /out/memory.dat until sampler_stop: seconds
