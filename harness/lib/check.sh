@@ -7,7 +7,7 @@
 # reason.
 
 CHECK_PACKAGES=(shellcheck sparse perl python3-ply python3-git)
-CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse shellcheck neutral)
+CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral)
 
 check_about() {
 	case $1 in
@@ -19,6 +19,7 @@ check_about() {
 	kernel_doc) echo "kernel-doc of own files" ;;
 	w1) echo "W=1 build of own files" ;;
 	sparse) echo "sparse on own files" ;;
+	builds) echo "every kernel commit builds, with its options and without" ;;
 	shellcheck) echo "shellcheck" ;;
 	neutral) echo "licence lines, no machine paths, no hosts" ;;
 	esac
@@ -127,14 +128,13 @@ check_kernel_doc() {
 	scripts/kernel-doc -none -Wall "${files[@]}" 2>&1 | nothing
 }
 
-# kernel_objects: what make is asked for: an object for each own C file, and for
-# each edited one that the test kernel contains.
+# kernel_objects COMMIT FILTER: what make is asked for: an object for each C file that
+# the series adds (A) or edits (M) up to this commit, as far as the test kernel
+# contains what is edited.
 kernel_objects() {
-	local f
-	own_sources linux .c | sed -E '/^(tools|samples|Documentation)\//d; s/c$/o/'
-	git -C "${SRC[linux]}" diff-tree -r --name-only --diff-filter=M base "${HEAD[linux]}" |
-		sed -n 's/\.c$/.o/p' | while read -r f; do
-		if [[ -e $CACHE/build/kernel-release/$f ]]; then echo "$f"; fi
+	git -C "${SRC[linux]}" diff-tree -r --name-only --diff-filter="$2" base "$1" |
+		grep -vE '^(tools|samples|Documentation)/' | sed -n 's/\.c$/.o/p' | while read -r f; do
+		if [[ $2 == A || -e $CACHE/build/kernel-release/$f ]]; then echo "$f"; fi
 	done
 }
 
@@ -153,7 +153,7 @@ our_lines() {
 # settings, and prints what is said about the lines of the series.
 analyse() {
 	local dir=$CACHE/build/check log=$OUT/check/${1%%=*}.log objects fragments
-	mapfile -t objects < <(kernel_objects)
+	mapfile -t objects < <(kernel_objects "${HEAD[linux]}" A; kernel_objects "${HEAD[linux]}" M)
 	read -r -a fragments < <(config_files release)
 	(
 		kernel_configure "${SRC[linux]}" "$dir" "${fragments[@]}"
@@ -166,6 +166,32 @@ analyse() {
 
 check_w1() { analyse W=1; }
 check_sparse() { analyse C=2; }
+
+# build_commit COMMIT FRAGMENT...: builds what the series has touched up to a commit.
+# Options that come with a later commit do not exist yet, and own files are only
+# built with their option.
+build_commit() {
+	local commit=$1 dir=$CACHE/build/check-$# objects=()
+	shift
+	mkdir -p "$dir"
+	check_out "${SRC[linux]}" "$commit"
+	kernel_make "${SRC[linux]}" "$dir" tinyconfig
+	"${SRC[linux]}/scripts/kconfig/merge_config.sh" -m -O "$dir" "$dir/.config" "$@" >/dev/null
+	kernel_make "${SRC[linux]}" "$dir" olddefconfig
+	mapfile -t objects < <(kernel_objects "$commit" M; (($# == 1)) || kernel_objects "$commit" A)
+	kernel_make "${SRC[linux]}" "$dir" KCFLAGS=-Werror "${objects[@]}"
+}
+
+check_builds() {
+	local commit fragments
+	read -r -a fragments < <(config_files release)
+	for commit in $(git -C "${SRC[linux]}" rev-list --reverse "base..${HEAD[linux]}"); do
+		echo "$(patch_name "${SRC[linux]}" "$commit"):"
+		build_commit "$commit" "${fragments[@]}"
+		build_commit "$commit" "${fragments[0]}"
+	done
+	check_out "${SRC[linux]}" "${HEAD[linux]}"
+}
 
 # shell_scripts: all files of ours that a shell runs.
 shell_scripts() {
