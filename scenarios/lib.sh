@@ -162,9 +162,7 @@ machines_limit() {
 
 # vm_start N MIB ARGUMENTS [QEMU OPTION...]: starts a guest; ARGUMENTS go to its
 # kernel's command line, from where its first process takes its work. What an
-# earlier guest of that number said is kept as vmN.*.old. Each keeps to one CPU: on
-# several emulated ones a guest with a device of its own, with either mapping,
-# resets itself now and then.
+# earlier guest of that number said is kept as vmN.*.old.
 vm_start() {
 	local vm=$1 mib=$2 arguments=$3 log
 
@@ -179,8 +177,7 @@ vm_start() {
 		"/run/vm$vm.monitor.in" "/run/vm$vm.monitor.out"
 	# shellcheck disable=SC2016 # expanded by that shell
 	sh -c 'echo $$ > "$0/cgroup.procs" && echo 500 > /proc/$$/oom_score_adj &&
-		exec "$@"' "$CGROUPS/vm$vm" taskset $((1 << vm % $(nproc))) \
-		/bin/qemu -machine q35,accel=kvm -cpu host -smp 1 -m "$mib" \
+		exec "$@"' "$CGROUPS/vm$vm" /bin/qemu -machine q35,accel=kvm -cpu host -smp 1 -m "$mib" \
 		-nodefaults -display none -nic none -no-reboot \
 		-L /firmware -bios bios-256k.bin \
 		-trace runstate_set -trace qemu_system_shutdown_request \
