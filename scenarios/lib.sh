@@ -12,7 +12,7 @@ NVME=1b36:0010
 E1000E=8086:10d3
 CGROUPS=/sys/fs/cgroup/machines
 STALLED=75		# exit status: boot time-out, the harness tries once more
-BOOT_SECONDS=180
+BOOT_SECONDS=90
 LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
 
 tests=0

@@ -67,7 +67,15 @@ prepare_qtest() {
 	export VM_QEMU QTEST
 }
 
-test_qtest() { QTEST_QEMU_BINARY=$VM_QEMU timeout 300 "$QTEST" --tap; }
+# test_qtest: libqtest takes the architecture from the program's name, and the
+# image of QEMU does not know where the firmware is.
+test_qtest() {
+	local program=$OUT/test/bin/qemu-system-x86_64
+	mkdir -p "${program%/*}"
+	printf '#!/bin/sh\nexec "%s" -L /usr/share/seabios "$@"\n' "$VM_QEMU" >"$program"
+	chmod +x "$program"
+	QTEST_QEMU_BINARY=$program timeout 300 "$QTEST" --tap
+}
 
 # prepare_tests NAME...: builds what these tests need and tells them where it is.
 prepare_tests() {

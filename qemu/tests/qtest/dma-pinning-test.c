@@ -41,10 +41,10 @@ static size_t find(const uint8_t *hay, size_t from, size_t len,
 }
 
 /* The resources come from the SSDT, as for a guest */
-static void find_resources(Fixture *f)
+static void find_resources(Fixture *f, QTestState *qts)
 {
     g_autofree uint8_t *tables = g_malloc(1 * MiB);
-    QFWCFG *fw_cfg = pc_fw_cfg_init(f->qts);
+    QFWCFG *fw_cfg = pc_fw_cfg_init(qts);
     size_t len, at;
 
     len = qfw_cfg_get_file(fw_cfg, "etc/acpi/tables", tables, 1 * MiB);
@@ -64,10 +64,20 @@ static void find_resources(Fixture *f)
     pc_fw_cfg_uninit(fw_cfg);
 }
 
+static Fixture resources;
+static gconstpointer resources_extra;
+
 static void setup(Fixture *f, gconstpointer extra)
 {
     f->qts = qtest_initf(COMMAND_LINE "%s", (const char *)extra ?: "");
-    find_resources(f);
+    /* Reading the tables takes seconds, and most machines are the same. */
+    if (!resources.regs || extra != resources_extra) {
+        find_resources(&resources, f->qts);
+        resources_extra = extra;
+    }
+    f->regs = resources.regs;
+    f->bitmap = resources.bitmap;
+    f->bitmap_size = resources.bitmap_size;
 }
 
 static void teardown(Fixture *f, gconstpointer extra)
