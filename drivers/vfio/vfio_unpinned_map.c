@@ -18,6 +18,7 @@
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include "vfio_unpinned.h"
 
 static void unp_free_chunk(struct vfio_unpinned_chunk *chunk)
@@ -148,6 +149,9 @@ struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 	struct vfio_unpinned_map *map;
 	int ret;
 
+	/* Also refuses what ends at the top, where the end is 0. */
+	if (!access_ok((void __user *)vaddr, size))
+		return ERR_PTR(-EFAULT);
 	ret = unp_check_range(current->mm, vaddr, vaddr + size);
 	if (ret)
 		return ERR_PTR(ret);

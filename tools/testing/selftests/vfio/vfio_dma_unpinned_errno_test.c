@@ -194,6 +194,8 @@ TEST_F_TIMEOUT(failure, map_efault, RIG_TIMEOUT_S)
 	ASSERT_EQ(munmap(end, MEM_PAGE_SIZE), 0);
 	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EFAULT);
 	EXPECT_MAP_FAILURE(vaddr, 8 * MEM_PAGE_SIZE, EFAULT);
+	/* The end of the address space, which is 0 as the end of a range. */
+	EXPECT_MAP_FAILURE(vaddr, -self->map.size, EFAULT);
 	self->map.size -= MEM_PAGE_SIZE;
 	EXPECT_MAP_WORKS();
 }
