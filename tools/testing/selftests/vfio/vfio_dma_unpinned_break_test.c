@@ -8,6 +8,7 @@
  * gets through where it must not still does no harm.
  */
 #include <pthread.h>
+#include <sys/klog.h>
 #include <sys/syscall.h>
 
 #include <libvfio/unpinned.h>
@@ -16,6 +17,10 @@
 
 #define PARAMETERS	"/sys/module/vfio_unpinned/parameters/"
 #define PAUSE_MS	"2000"
+
+#define FREED_PAGES	64	/* more than a CPU's batch of pages holds back */
+#define FREED_WARNING	"leaves may point at it"
+#define SYSLOG_ACTION_READ_ALL	3
 
 static bool set_parameter(const char *name, const char *value)
 {
@@ -194,6 +199,53 @@ TEST_F_TIMEOUT(broken, touch, RIG_TIMEOUT_S)
 	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
 	EXPECT_TRUE(marked_page_works(rig, 0, true));
 	EXPECT_FALSE(marked_page_works(rig, 1, false));
+}
+
+/* How often the kernel says that it has freed a page that a leaf points at. */
+static int freed_warnings(void)
+{
+	static char log[1 << 20];
+	char *at = log;
+	int len, n = 0;
+
+	len = klogctl(SYSLOG_ACTION_READ_ALL, log, sizeof(log) - 1);
+	TEST_ASSERT(len >= 0, "klogctl: %s", strerror(errno));
+	log[len] = 0;
+	for (; (at = strstr(at, FREED_WARNING)); at++)
+		n++;
+	return n;
+}
+
+/* Free pages that have leaves. Returns how often the kernel warned. */
+static int warnings_for_freed_pages(struct rig *rig, u64 page)
+{
+	int before = freed_warnings();
+	u64 n;
+
+	for (n = 0; n < FREED_PAGES; n++)
+		guest_touch(rig->guest, rig_iova(page + n));
+	mem_discard(&rig->mem, rig_vaddr(rig, page),
+		    FREED_PAGES * MEM_PAGE_SIZE);
+	return freed_warnings() - before;
+}
+
+/* The check of CONFIG_IOMMU_REMAP_DEBUG, with memory that really is freed. */
+TEST(freed_pages)
+{
+	struct rig rig = {};
+	const char *missing;
+
+	if (!getenv("VFIO_SELFTESTS_FREED"))
+		SKIP(return, "makes the kernel warn: set VFIO_SELFTESTS_FREED");
+	missing = rig_init(&rig, MEM_ANON);
+	if (missing)
+		SKIP(return, "%s", missing);
+	rig_map(&rig);
+	EXPECT_EQ(warnings_for_freed_pages(&rig, 0), 0);
+	ASSERT_TRUE(set_parameter("break_flush", "1"));
+	EXPECT_GT(warnings_for_freed_pages(&rig, FREED_PAGES), 0);
+	reset_parameters();
+	rig_cleanup(&rig);
 }
 
 int main(int argc, char *argv[])
