@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 LIBVFIO_SRCDIR := $(selfdir)/vfio/lib
 
-LIBVFIO_C := drivers/edu/edu.c
+LIBVFIO_C := cgroup.c
+LIBVFIO_C += drivers/edu/edu.c
 LIBVFIO_C += guest.c
 LIBVFIO_C += iommu.c
 LIBVFIO_C += memory.c
+LIBVFIO_C += settings.c
 LIBVFIO_C += unpinned.c
 LIBVFIO_C += vfio_pci_device.c
 

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
-#include <linux/falloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -29,18 +28,35 @@ static void *reserve(u64 size)
 	return (void *)align_up((u64)vaddr, MEM_HUGE_SIZE);
 }
 
+static int mem_fd(enum mem_kind kind, u64 size)
+{
+	int fd;
+
+	if (kind == MEM_ANON || kind == MEM_SHARED_ANON)
+		return -1;
+	fd = memfd_create("vfio selftest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	TEST_ASSERT(fd >= 0 && !ftruncate(fd, size), "memfd");
+	if (kind == MEM_SEALED_MEMFD)
+		TEST_ASSERT(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW |
+				   F_SEAL_SEAL), "F_ADD_SEALS");
+	return fd;
+}
+
+static bool mem_is_private(enum mem_kind kind)
+{
+	return kind == MEM_ANON || kind == MEM_PRIVATE_MEMFD;
+}
+
 void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size)
 {
-	int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
+	int flags = MAP_FIXED;
 
 	mem->kind = kind;
 	mem->size = size;
-	mem->fd = -1;
-	if (kind == MEM_MEMFD) {
-		mem->fd = memfd_create("vfio selftest", MFD_CLOEXEC);
-		TEST_ASSERT(mem->fd >= 0 && !ftruncate(mem->fd, size), "memfd");
-		flags = MAP_FIXED | MAP_SHARED;
-	}
+	mem->fd = mem_fd(kind, size);
+	flags |= mem_is_private(kind) ? MAP_PRIVATE : MAP_SHARED;
+	if (mem->fd < 0)
+		flags |= MAP_ANONYMOUS;
 	mem->vaddr = mmap(reserve(size), size, PROT_READ | PROT_WRITE, flags,
 			  mem->fd, 0);
 	TEST_ASSERT(mem->vaddr != MAP_FAILED, "mmap");
@@ -55,14 +71,11 @@ void mem_free(struct mem *mem)
 		close(mem->fd);
 }
 
+/* MADV_REMOVE punches a hole in the file that is mapped. */
 void mem_discard(struct mem *mem, void *vaddr, u64 size)
 {
-	if (mem->kind == MEM_MEMFD)
-		TEST_ASSERT(!fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE |
-				       FALLOC_FL_KEEP_SIZE, vaddr - mem->vaddr,
-				       size), "fallocate");
-	else
-		TEST_ASSERT(!madvise(vaddr, size, MADV_DONTNEED), "madvise");
+	TEST_ASSERT(!madvise(vaddr, size, mem_is_private(mem->kind) ?
+			     MADV_DONTNEED : MADV_REMOVE), "madvise");
 }
 
 u64 mem_resident(void *vaddr, u64 size)
@@ -77,20 +90,43 @@ u64 mem_resident(void *vaddr, u64 size)
 	return resident;
 }
 
-u64 mem_frame(void *vaddr)
+void mem_frames_now(void *vaddr, u64 pages, u64 *frames)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY);
 	off_t offset = (u64)vaddr / MEM_PAGE_SIZE * sizeof(u64);
-	u64 entry;
+	ssize_t size = pages * sizeof(u64);
+	u64 n;
 
 	TEST_ASSERT(fd >= 0, "open of pagemap");
-	(void)READ_ONCE(*(u8 *)vaddr);
-	TEST_ASSERT(pread(fd, &entry, sizeof(entry), offset) == sizeof(entry),
-		    "read of pagemap");
+	TEST_ASSERT(pread(fd, frames, size, offset) == size, "read of pagemap");
 	close(fd);
-	TEST_ASSERT(entry & PAGEMAP_PRESENT && entry & PAGEMAP_FRAME_MASK,
-		    "pagemap shows no frame, CAP_SYS_ADMIN is needed");
-	return entry & PAGEMAP_FRAME_MASK;
+	for (n = 0; n < pages; n++) {
+		if (!(frames[n] & PAGEMAP_PRESENT)) {
+			frames[n] = 0;
+			continue;
+		}
+		frames[n] &= PAGEMAP_FRAME_MASK;
+		TEST_ASSERT(frames[n],
+			    "pagemap shows no frame, CAP_SYS_ADMIN is needed");
+	}
+}
+
+u64 mem_frame_now(void *vaddr)
+{
+	u64 frame;
+
+	mem_frames_now(vaddr, 1, &frame);
+	return frame;
+}
+
+u64 mem_frame(void *vaddr)
+{
+	u64 frame;
+
+	(void)READ_ONCE(*(u8 *)vaddr);
+	frame = mem_frame_now(vaddr);
+	TEST_ASSERT(frame, "a page that was just read is gone");
+	return frame;
 }
 
 /* Read the number in a line "@name@sep@format" of a file. */
@@ -111,11 +147,10 @@ static bool read_line(const char *path, const char *name, char sep, s64 *value)
 	return found;
 }
 
-/* The mapping that contains @vaddr in smaps, AnonHugePages of it. */
-static bool mem_is_huge(void *vaddr)
+bool mem_is_huge(void *vaddr)
 {
 	FILE *file = fopen("/proc/self/smaps", "r");
-	u64 start, end, kib = 0;
+	u64 start, end, kib, sum = 0;
 	bool within = false;
 	char line[512];
 
@@ -123,11 +158,13 @@ static bool mem_is_huge(void *vaddr)
 	while (fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			within = (u64)vaddr >= start && (u64)vaddr < end;
-		else if (within && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
-			break;
+		else if (within &&
+			 (sscanf(line, "AnonHugePages: %lu", &kib) == 1 ||
+			  sscanf(line, "ShmemPmdMapped: %lu", &kib) == 1))
+			sum += kib;
 	}
 	fclose(file);
-	return kib;
+	return sum;
 }
 
 bool mem_make_huge(void *vaddr)

@@ -81,6 +81,8 @@ const char *rig_init(struct rig *rig, enum mem_kind kind)
 	if (missing)
 		return missing;
 	rig->pins = vmstat_pins();
+	rig->tables = vmstat_line("nr_iommu_pages");
+	rig->locked = status_kib("VmLck");
 	mem_alloc(&rig->mem, kind, RIG_SIZE);
 	mem_alloc(&rig->bitmap, kind, MEM_PAGE_SIZE);
 	rig->region = (struct dma_region) {
@@ -109,6 +111,11 @@ void rig_cleanup(struct rig *rig)
 	if (stats_available())
 		TEST_ASSERT(stat_wait("leaves", -1) == -1,
 			    "the kernel keeps state of a closed container");
+	TEST_ASSERT(status_kib("VmLck") == rig->locked, "%lu KiB stay locked",
+		    status_kib("VmLck") - rig->locked);
+	TEST_ASSERT(vmstat_line("nr_iommu_pages") == rig->tables,
+		    "%ld table pages of the IOMMU are left",
+		    vmstat_line("nr_iommu_pages") - rig->tables);
 	TEST_ASSERT(vmstat_pins() == rig->pins, "%ld pins are left",
 		    vmstat_pins() - rig->pins);
 }
@@ -132,6 +139,18 @@ void rig_register(struct rig *rig, u64 limit)
 void rig_trust(struct rig *rig)
 {
 	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+}
+
+const char *rig_init_trusted(struct rig *rig, enum mem_kind kind)
+{
+	const char *missing = rig_init(rig, kind);
+
+	if (missing)
+		return missing;
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	return NULL;
 }
 
 u32 rig_guest_write(struct rig *rig, u64 page)

@@ -87,14 +87,19 @@ static void edu_store(struct edu *edu, iova_t iova, size_t size)
 	edu_dma(edu, EDU_BUFFER, iova, size, EDU_DMA_TO_MEMORY);
 }
 
+static void edu_fetch(struct edu *edu, iova_t iova, void *to, size_t size)
+{
+	edu_load(edu, iova, size);
+	edu_store(edu, edu->page.iova, size);
+	memcpy(to, edu->page.vaddr, size);
+}
+
 void edu_read(struct edu *edu, iova_t iova, void *to, size_t size)
 {
 	/* What is in the buffer now may be what the caller hopes to see. */
 	memset(edu->page.vaddr, 0xa5, size);
 	edu_load(edu, edu->page.iova, size);
-	edu_load(edu, iova, size);
-	edu_store(edu, edu->page.iova, size);
-	memcpy(to, edu->page.vaddr, size);
+	edu_fetch(edu, iova, to, size);
 }
 
 void edu_write(struct edu *edu, iova_t iova, const void *from, size_t size)
@@ -102,4 +107,11 @@ void edu_write(struct edu *edu, iova_t iova, const void *from, size_t size)
 	memcpy(edu->page.vaddr, from, size);
 	edu_load(edu, edu->page.iova, size);
 	edu_store(edu, iova, size);
+}
+
+void edu_exchange(struct edu *edu, iova_t to, const void *written, iova_t from,
+		  void *got, size_t size)
+{
+	edu_write(edu, to, written, size);
+	edu_fetch(edu, from, got, size);
 }

@@ -40,5 +40,11 @@ void edu_cleanup(struct edu *edu);
  */
 void edu_read(struct edu *edu, iova_t iova, void *to, size_t size);
 void edu_write(struct edu *edu, iova_t iova, const void *from, size_t size);
+/*
+ * edu_write() to one place, then edu_read() from another one, in less time: each
+ * DMA takes 100 ms. What is written must not be what the reader hopes to see.
+ */
+void edu_exchange(struct edu *edu, iova_t to, const void *written, iova_t from,
+		  void *got, size_t size);
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_EDU_H */

@@ -12,13 +12,16 @@
 enum mem_kind {
 	MEM_ANON,
 	MEM_MEMFD,
+	MEM_SEALED_MEMFD,	/* its size can't change */
+	MEM_PRIVATE_MEMFD,	/* a private mapping, of which each page is a copy */
+	MEM_SHARED_ANON,
 };
 
 struct mem {
 	enum mem_kind kind;
 	void *vaddr;	/* aligned to MEM_HUGE_SIZE, mapped without huge pages */
 	u64 size;
-	int fd;		/* of MEM_MEMFD */
+	int fd;		/* of a memfd, or -1 */
 };
 
 void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size);
@@ -31,11 +34,17 @@ void mem_discard(struct mem *mem, void *vaddr, u64 size);
 u64 mem_resident(void *vaddr, u64 size);
 /* Frame number of the page at @vaddr, which is read first. */
 u64 mem_frame(void *vaddr);
+/* The same without reading it: 0 if the page table has no page there. */
+u64 mem_frame_now(void *vaddr);
+void mem_frames_now(void *vaddr, u64 pages, u64 *frames);
 /*
  * Bring a huge page in at @vaddr, for which the kernel may have to make room.
  * False if it does not; memory of MEM_ANON only, whose content is lost.
  */
 bool mem_make_huge(void *vaddr);
+
+/* Is @vaddr in a mapping that has huge pages, of either kind of memory? */
+bool mem_is_huge(void *vaddr);
 
 /*
  * Invalidate the MEM_HUGE_SIZE of memory around @vaddr in secondary MMUs, without

@@ -31,6 +31,8 @@ struct rig {
 	struct vfio_pci_device *device;
 	struct edu edu;
 	s64 pins;			/* vmstat_pins() before */
+	s64 tables;			/* pages of all IOMMU page tables before */
+	u64 locked;			/* VmLck before, in KiB */
 };
 
 /* Devices to test with, or NULL: from the command line or the environment. */
@@ -57,6 +59,8 @@ void rig_unmap(struct rig *rig);
 /* Register the guest's bitmap for all of the memory, and trust it. */
 void rig_register(struct rig *rig, u64 limit);
 void rig_trust(struct rig *rig);
+/* All of the above: the limit is as much as there is. */
+const char *rig_init_trusted(struct rig *rig, enum mem_kind kind);
 
 static inline void *rig_vaddr(struct rig *rig, u64 page)
 {
