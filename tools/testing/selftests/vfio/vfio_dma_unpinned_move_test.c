@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Everything in the kernel that takes page frames or exchanges them, one test each,
+ * while a device transfers to and from marked pages: see libvfio/shadow.h for the
+ * model. vfio_dma_unpinned_remap_test.c is about the same for page tables.
+ *
+ * VFIO_SELFTESTS_SEED chooses the pages, VFIO_SELFTESTS_ROUNDS says how often.
+ */
+#include <linux/mempolicy.h>
+#include <linux/mman.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+
+#include <libvfio/cgroup.h>
+#include <libvfio/settings.h>
+#include <libvfio/shadow.h>
+
+#include "kselftest_harness.h"
+
+#define MM		"/sys/kernel/mm/"
+#define BALANCING	"/sys/kernel/debug/sched/numa_balancing/"
+#define KHUGEPAGED	MM "transparent_hugepage/khugepaged/"
+
+#define BALLAST_PAGES	16384UL
+#define BALLAST_SIZE	(BALLAST_PAGES * MEM_PAGE_SIZE)
+#define BALLAST_STEP	64
+
+#define ALL		SHADOW_UNMARKED_PAGES
+#define LOWER_HALF	(SHADOW_UNMARKED_PAGES / 2)
+#define UPPER_HALF	(SHADOW_UNMARKED_PAGES / 2)
+
+/* --- madvise ---------------------------------------------------------------- */
+
+static const char *needs_swap(struct shadow *shadow)
+{
+	return mem_can_pageout() ? NULL : NO_SWAP;
+}
+
+static void reclaim(struct shadow *shadow)
+{
+	mem_reclaim(shadow_memory(shadow), RIG_SIZE);
+}
+
+static void pageout(struct shadow *shadow)
+{
+	shadow_until_taken(shadow, reclaim);
+}
+
+static void lazy_free(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_FREE);
+	pageout(shadow);
+}
+
+/* --- memory.reclaim --------------------------------------------------------- */
+
+static const char *enter_cgroup(struct shadow *shadow)
+{
+	return needs_swap(shadow) ?: cgroup_enter();
+}
+
+static const char *with_lru_gen(struct shadow *shadow, const char *value)
+{
+	if (setting_change(MM "lru_gen/enabled", value))
+		return "no MGLRU in this kernel";
+	return enter_cgroup(shadow);
+}
+
+static const char *lru_gen_off(struct shadow *shadow)
+{
+	return with_lru_gen(shadow, "0");
+}
+
+static const char *lru_gen_on(struct shadow *shadow)
+{
+	return with_lru_gen(shadow, "7");
+}
+
+/* Less than asked for is an error, which is what marked pages lead to. */
+static void reclaim_cgroup(struct shadow *shadow)
+{
+	cgroup_write("memory.reclaim", "2M");
+}
+
+static void memory_reclaim(struct shadow *shadow)
+{
+	shadow_until_taken(shadow, reclaim_cgroup);
+}
+
+static void cold(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_COLD);
+	memory_reclaim(shadow);
+}
+
+static void leave_cgroup(struct shadow *shadow)
+{
+	cgroup_leave();
+}
+
+/* --- huge pages ------------------------------------------------------------- */
+
+static const char *needs_huge_pages(struct shadow *shadow)
+{
+	return access(KHUGEPAGED, F_OK) ? "no huge pages in this kernel" : NULL;
+}
+
+static void collapse_both(struct shadow *shadow)
+{
+	int half;
+
+	/* Fails where pages are marked, or when no huge page is to be had. */
+	for (half = 0; half < 2; half++)
+		madvise(shadow_memory(shadow) + half * MEM_HUGE_SIZE, MEM_HUGE_SIZE,
+			MADV_COLLAPSE);
+}
+
+static void collapse(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_HUGEPAGE);
+	shadow_until_taken(shadow, collapse_both);
+}
+
+static const char *wake_khugepaged(struct shadow *shadow)
+{
+	if (setting_change(KHUGEPAGED "pages_to_scan", "4096") ||
+	    setting_change(KHUGEPAGED "alloc_sleep_millisecs", "10") ||
+	    setting_change(KHUGEPAGED "scan_sleep_millisecs", "10"))
+		return "no huge pages in this kernel";
+	return NULL;
+}
+
+static void khugepaged(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_HUGEPAGE);
+	shadow_until_taken(shadow, NULL);
+}
+
+static void no_huge_pages(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_NOHUGEPAGE);
+}
+
+/* --- KSM ---------------------------------------------------------------------- */
+
+static const char *wake_ksm(struct shadow *shadow)
+{
+	if (setting_change(MM "ksm/sleep_millisecs", "10") ||
+	    setting_change(MM "ksm/pages_to_scan", "4096") ||
+	    setting_change(MM "ksm/run", "1"))
+		return "no KSM in this kernel";
+	/* Newer kernels only: look at each page in each scan. */
+	setting_change(MM "ksm/smart_scan", "0");
+	return NULL;
+}
+
+/* Of the pages with the same content, one may stay where it is. */
+static void merge(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_MERGEABLE);
+	shadow_until_taken(shadow, NULL);
+}
+
+static void unmerge(struct shadow *shadow)
+{
+	shadow_advise(shadow, MADV_UNMERGEABLE);
+}
+
+/* --- NUMA -------------------------------------------------------------------- */
+
+#define NODE_MASK(node)	(1UL << (node))
+#define MAX_NODE	(8 * sizeof(unsigned long))
+
+static const char *needs_nodes(struct shadow *shadow)
+{
+	return access("/sys/devices/system/node/node1", F_OK) ?
+		"one memory node only" : NULL;
+}
+
+/* Node of a page that is there, or the one that is not its. */
+static int node_of(void *page, bool other)
+{
+	int node = -1;
+
+	TEST_ASSERT(!syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0) &&
+		    node >= 0, "move_pages: status %d", node);
+	return other ? !node : node;
+}
+
+static void *first_unmarked(struct shadow *shadow)
+{
+	return shadow_vaddr(shadow, shadow->unmarked[0]);
+}
+
+/* All pages of the model to the other node: those that are marked stay. */
+static void move_pages_away(struct shadow *shadow)
+{
+	int count = SHADOW_UNMARKED_PAGES + SHADOW_MARKED_PAGES;
+	void *pages[count];
+	int nodes[count], status[count], n;
+
+	for (n = 0; n < SHADOW_UNMARKED_PAGES; n++)
+		pages[n] = shadow_vaddr(shadow, shadow_unmarked_page(shadow, n));
+	for (; n < count; n++) {
+		u64 marked = n - SHADOW_UNMARKED_PAGES;
+
+		pages[n] = shadow_vaddr(shadow, shadow->marked[marked / 2] +
+					marked % 2);
+	}
+	for (n = 0; n < count; n++)
+		nodes[n] = node_of(pages[n], true);
+	TEST_ASSERT(syscall(SYS_move_pages, 0, count, pages, nodes, status,
+			    MPOL_MF_MOVE) >= 0, "move_pages: %s", strerror(errno));
+}
+
+static void set_policy(void *vaddr, u64 size, int mode, unsigned long nodes,
+		       unsigned int flags)
+{
+	TEST_ASSERT(!syscall(SYS_mbind, vaddr, size, mode, nodes ? &nodes : NULL,
+			     nodes ? MAX_NODE : 0, flags),
+		    "mbind: %s", strerror(errno));
+}
+
+static void bind_to_other(struct shadow *shadow)
+{
+	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_BIND,
+		   NODE_MASK(node_of(first_unmarked(shadow), true)),
+		   MPOL_MF_MOVE);
+}
+
+static void unbind(struct shadow *shadow)
+{
+	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_DEFAULT, 0, 0);
+}
+
+/* Everything of the process, which gives the number of pages that stay. */
+static void migrate(struct shadow *shadow)
+{
+	int node = node_of(first_unmarked(shadow), false);
+	unsigned long from = NODE_MASK(node), to = NODE_MASK(!node);
+
+	TEST_ASSERT(syscall(SYS_migrate_pages, 0, MAX_NODE, &from, &to) >= 0,
+		    "migrate_pages: %s", strerror(errno));
+}
+
+static const char *balance_nodes(struct shadow *shadow)
+{
+	const char *missing = needs_nodes(shadow);
+
+	if (missing)
+		return missing;
+	/* As often as can be: the kernel would do it less and less. */
+	if (setting_change("/proc/sys/kernel/numa_balancing", "1") ||
+	    setting_change(BALANCING "scan_delay_ms", "100") ||
+	    setting_change(BALANCING "scan_period_min_ms", "100") ||
+	    setting_change(BALANCING "scan_period_max_ms", "200"))
+		return "no NUMA balancing in this kernel";
+	return NULL;
+}
+
+static void allocate_on(int mode, unsigned long nodes)
+{
+	TEST_ASSERT(!syscall(SYS_set_mempolicy, mode, nodes ? &nodes : NULL,
+			     nodes ? MAX_NODE : 0), "set_mempolicy");
+}
+
+/* Far from the CPU, which is what is to be balanced. */
+static void allocate_far(struct shadow *shadow)
+{
+	allocate_on(MPOL_BIND, NODE_MASK(1));
+}
+
+/*
+ * The process has to run, to sleep is no use, and to access the memory. That the
+ * pages are looked at takes them; few of them are migrated then.
+ */
+static void be_balanced(struct shadow *shadow)
+{
+	time_t end = time(NULL) + 30;
+	int n;
+
+	allocate_on(MPOL_DEFAULT, 0);
+	do {
+		for (n = 0; n < SHADOW_UNMARKED_PAGES; n++)
+			(void)READ_ONCE(*(u32 *)shadow_vaddr(shadow,
+					shadow_unmarked_page(shadow, n)));
+	} while (!shadow_taken(shadow) && time(NULL) < end);
+}
+
+/* --- compaction ----------------------------------------------------------------- */
+
+/*
+ * Compaction moves pages up to where there is room, but not to huge pages that are
+ * free as a whole, until there is no room left. So the round's memory comes from the
+ * lowest frames of the ballast, and the rest of it gets holes. On a second node there
+ * is little else to move.
+ */
+static void *ballast;
+static u64 ballast_frames[BALLAST_PAGES];
+
+static const char *needs_compaction(struct shadow *shadow)
+{
+	if (access("/proc/sys/vm/compact_memory", W_OK))
+		return "no compaction in this kernel";
+	if (!needs_nodes(shadow))
+		set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_BIND, NODE_MASK(1), 0);
+	return NULL;
+}
+
+/* Free those that are below, or that are above it and not one of a step. */
+static void free_ballast(u64 frame, bool below)
+{
+	u64 n;
+
+	for (n = 0; n < BALLAST_PAGES; n++) {
+		if (below ? ballast_frames[n] > frame :
+			    ballast_frames[n] < frame ||
+			    !(ballast_frames[n] % BALLAST_STEP))
+			continue;
+		TEST_ASSERT(!madvise(ballast + n * MEM_PAGE_SIZE, MEM_PAGE_SIZE,
+				     MADV_DONTNEED), "MADV_DONTNEED");
+	}
+}
+
+static int compare_frames(const void *a, const void *b)
+{
+	u64 first = *(const u64 *)a, second = *(const u64 *)b;
+
+	return first < second ? -1 : first > second;
+}
+
+static void take_ballast(struct shadow *shadow)
+{
+	u64 *sorted = malloc(sizeof(ballast_frames));
+
+	ballast = mmap(NULL, BALLAST_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(sorted && ballast != MAP_FAILED, "out of memory");
+	madvise(ballast, BALLAST_SIZE, MADV_NOHUGEPAGE);
+	if (!needs_nodes(shadow))
+		set_policy(ballast, BALLAST_SIZE, MPOL_BIND, NODE_MASK(1), 0);
+	TEST_ASSERT(!madvise(ballast, BALLAST_SIZE, MADV_POPULATE_WRITE),
+		    "MADV_POPULATE_WRITE");
+	mem_frames_now(ballast, BALLAST_PAGES, ballast_frames);
+	memcpy(sorted, ballast_frames, sizeof(ballast_frames));
+	qsort(sorted, BALLAST_PAGES, sizeof(*sorted), compare_frames);
+	free_ballast(sorted[2 * (SHADOW_MARKED_PAGES + SHADOW_UNMARKED_PAGES)],
+		     true);
+	free(sorted);
+}
+
+static void compact_once(struct shadow *shadow)
+{
+	setting_write("/proc/sys/vm/compact_memory", "1");
+}
+
+static void compact(struct shadow *shadow)
+{
+	u64 page, highest = 0;
+
+	for (page = 0; page < RIG_PAGES; page++) {
+		if (shadow->frames[page] > highest)
+			highest = shadow->frames[page];
+	}
+	free_ballast(highest, false);
+	shadow_until_taken(shadow, compact_once);
+	munmap(ballast, BALLAST_SIZE);
+}
+
+/* --- swapoff ------------------------------------------------------------------ */
+
+static char swap[64];
+
+static const char *find_swap(struct shadow *shadow)
+{
+	FILE *file = fopen("/proc/swaps", "r");
+	char line[256];
+
+	if (file) {
+		while (fgets(line, sizeof(line), file))
+			sscanf(line, "/%62s", swap + 1);
+		fclose(file);
+	}
+	swap[0] = '/';
+	return swap[1] ? needs_swap(shadow) : NO_SWAP;
+}
+
+static void swap_off(struct shadow *shadow)
+{
+	pageout(shadow);
+	TEST_ASSERT(shadow_moved(shadow) == ALL, "no page was swapped out");
+	TEST_ASSERT(!swapoff(swap), "swapoff of %s: %s", swap, strerror(errno));
+}
+
+static void swap_on(struct shadow *shadow)
+{
+	TEST_ASSERT(!swapon(swap, 0), "swapon of %s: %s", swap, strerror(errno));
+}
+
+/* --- the tests ----------------------------------------------------------------- */
+
+FIXTURE(move) {
+	struct rig rig;
+};
+
+FIXTURE_VARIANT(move) {
+	struct mover mover;
+};
+
+FIXTURE_VARIANT_ADD(move, madv_pageout) {
+	.mover.setup = needs_swap,
+	.mover.step = pageout,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, madv_pageout_memfd) {
+	.mover.kind = MEM_MEMFD,
+	.mover.setup = needs_swap,
+	.mover.step = pageout,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, madv_cold) {
+	.mover.setup = enter_cgroup,
+	.mover.step = cold,
+	.mover.cleanup = leave_cgroup,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, madv_free) {
+	.mover.setup = needs_swap,
+	.mover.step = lazy_free,
+	.mover.moved = ALL,
+	.mover.discards = true,
+};
+
+FIXTURE_VARIANT_ADD(move, madv_collapse) {
+	.mover.setup = needs_huge_pages,
+	.mover.step = collapse,
+	.mover.restore = no_huge_pages,
+	.mover.moved = UPPER_HALF,
+};
+
+FIXTURE_VARIANT_ADD(move, madv_collapse_memfd) {
+	.mover.kind = MEM_MEMFD,
+	.mover.setup = needs_huge_pages,
+	.mover.step = collapse,
+	.mover.restore = no_huge_pages,
+	.mover.moved = UPPER_HALF,
+	.mover.keeps = LOWER_HALF,
+};
+
+FIXTURE_VARIANT_ADD(move, memory_reclaim) {
+	.mover.setup = lru_gen_off,
+	.mover.step = memory_reclaim,
+	.mover.cleanup = leave_cgroup,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, memory_reclaim_lru_gen) {
+	.mover.setup = lru_gen_on,
+	.mover.step = memory_reclaim,
+	.mover.cleanup = leave_cgroup,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, khugepaged) {
+	.mover.setup = wake_khugepaged,
+	.mover.step = khugepaged,
+	.mover.restore = no_huge_pages,
+	.mover.moved = UPPER_HALF,
+};
+
+FIXTURE_VARIANT_ADD(move, ksm) {
+	.mover.setup = wake_ksm,
+	.mover.step = merge,
+	.mover.restore = unmerge,
+	.mover.moved = ALL - 1,
+	.mover.same = true,
+};
+
+FIXTURE_VARIANT_ADD(move, compaction) {
+	.mover.setup = needs_compaction,
+	.mover.prepare = take_ballast,
+	.mover.step = compact,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, move_pages) {
+	.mover.setup = needs_nodes,
+	.mover.step = move_pages_away,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, mbind) {
+	.mover.setup = needs_nodes,
+	.mover.step = bind_to_other,
+	.mover.restore = unbind,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, migrate_pages) {
+	.mover.setup = needs_nodes,
+	.mover.step = migrate,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, numa_balancing) {
+	.mover.setup = balance_nodes,
+	.mover.prepare = allocate_far,
+	.mover.step = be_balanced,
+};
+
+FIXTURE_VARIANT_ADD(move, swapoff) {
+	.mover.setup = find_swap,
+	.mover.step = swap_off,
+	.mover.restore = swap_on,
+};
+
+FIXTURE_SETUP(move)
+{
+	const char *missing;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	missing = rig_init_trusted(&self->rig, variant->mover.kind);
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(move)
+{
+	settings_restore();
+	rig_cleanup(&self->rig);
+}
+
+TEST_F_TIMEOUT(move, marked_pages_stay, RIG_TIMEOUT_S)
+{
+	struct mover_result result;
+	const char *missing = mover_run(&self->rig, &variant->mover, &result);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	EXPECT_TRUE(mover_passed(&result));
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}
