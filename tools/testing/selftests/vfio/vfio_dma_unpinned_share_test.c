@@ -200,6 +200,106 @@ TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 }
 
+/* Two domains of one container */
+FIXTURE(attach) {
+	struct pair pair;
+};
+
+FIXTURE_SETUP(attach)
+{
+	const char *missing = pair_init(&self->pair, MEM_ANON, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(attach)
+{
+	pair_cleanup(&self->pair);
+}
+
+static void detach(struct edu *edu, struct vfio_pci_device *device)
+{
+	edu_cleanup(edu);
+	vfio_pci_device_cleanup(device);
+}
+
+/* Each device has what was mapped before it came, and what came after it. */
+TEST_F_TIMEOUT(attach, between_mappings, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+	struct dma_region half = rig->region;
+
+	half.size /= 2;
+	iommu_map_unpinned(rig->iommu, &half);
+	guest_touch(rig->guest, rig_iova(1));
+	attach_second(pair);
+	half.vaddr += half.size;
+	half.iova += half.size;
+	iommu_map_unpinned(rig->iommu, &half);
+	guest_touch(rig->guest, rig_iova(RIG_PAGES - 1));
+	EXPECT_STAT("leaves", 2);
+	EXPECT_TRUE(both_work(pair, 1));
+	EXPECT_TRUE(both_work(pair, RIG_PAGES - 1));
+
+	iommu_unmap(rig->iommu, &half);
+	EXPECT_TRUE(both_work(pair, 1));
+	EXPECT_TRUE(both_blocked(pair, RIG_PAGES - 1));
+}
+
+/* The older domain goes, and comes back. */
+TEST_F_TIMEOUT(attach, first_device_goes, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+	void *vaddr = rig_vaddr(rig, 0);
+
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	attach_second(pair);
+	rig_late_pin(rig, 0);
+	guest_touch(rig->guest, rig_iova(1));
+	EXPECT_TRUE(both_work(pair, 0));
+	detach(&rig->edu, rig->device);
+	EXPECT_STAT("leaves", 2);
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_TRUE(dma_works(&pair->edu, rig_iova(0), vaddr));
+	mem_discard(&rig->mem, rig_vaddr(rig, 1), MEM_PAGE_SIZE);
+	EXPECT_TRUE(dma_write_blocked(&pair->edu, rig_iova(1),
+				      rig_vaddr(rig, 1)));
+
+	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
+	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+	EXPECT_TRUE(both_work(pair, 0));
+	EXPECT_TRUE(both_blocked(pair, 1));
+}
+
+/* All devices go, and the mappings with them. */
+TEST_F_TIMEOUT(attach, last_device_goes, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->pair.rig;
+
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	rig_late_pin(rig, 0);
+	detach(&rig->edu, rig->device);
+	EXPECT_STAT("leaves", -1);
+	EXPECT_EQ(vmstat_pins(), rig->pins);
+	EXPECT_EQ(status_kib("VmLck"), rig->locked);
+
+	/* The container starts anew. */
+	rig->iommu->is_set = false;
+	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
+	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+	rig_map(rig);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
 FIXTURE(containers) {
 	struct pair pair;
 };
