@@ -5,13 +5,11 @@
  * changed then. Not here, since it takes other hardware: EOPNOTSUPP of an
  * IOMMU that can't do it.
  */
-#include <linux/capability.h>
 #include <linux/memfd.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <libvfio/hostile.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -284,24 +282,6 @@ TEST_F_TIMEOUT(failure, map_enospc_aliases, RIG_TIMEOUT_S)
 	EXPECT_EQ(__iommu_unmap(self->iommu, &(struct dma_region) {
 					.iova = RIG_IOVA, .size = RIG_SIZE }), 0);
 	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map), 0);
-}
-
-/* From now on the process may not exceed RLIMIT_MEMLOCK, which is @pages. */
-static void limit_memlock(u64 pages)
-{
-	struct rlimit limit = {
-		.rlim_cur = pages * MEM_PAGE_SIZE,
-		.rlim_max = pages * MEM_PAGE_SIZE,
-	};
-	struct __user_cap_header_struct header = {
-		.version = _LINUX_CAPABILITY_VERSION_3,
-	};
-	struct __user_cap_data_struct data[2];
-
-	TEST_ASSERT(!setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
-	TEST_ASSERT(!syscall(SYS_capget, &header, data), "capget");
-	data[CAP_IPC_LOCK / 32].effective &= ~(1U << (CAP_IPC_LOCK % 32));
-	TEST_ASSERT(!syscall(SYS_capset, &header, data), "capset");
 }
 
 TEST_F_TIMEOUT(failure, map_enomem, RIG_TIMEOUT_S)
