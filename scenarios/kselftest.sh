@@ -11,17 +11,13 @@
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
-[ -d /selftests/vfio ] || give_up "the selftests are not built"
-vfio_bind $(devices_of $EDU)
-swap_on 512M
-set -- $(devices_of $EDU)
-export VFIO_SELFTESTS_BDF=$1 VFIO_SELFTESTS_BDF2=$2
-
-cd /selftests/vfio || exit
-for program in vfio_*_test; do
-	case ${program#vfio_dma_unpinned_} in
-	exit_test | hold_test | life_test | move_test | remap_test) continue ;; # movers.sh
+programs=
+for program in /selftests/vfio/vfio_*_test; do
+	program=${program##*/}
+	case " $HOSTILE $MOVERS " in
+	*" $(expr "$program" : 'vfio_dma_unpinned_\(.*\)_test') "*) ;;
+	*) programs="$programs $program" ;;
 	esac
-	run_test $program 300 ./$program
 done
+selftests $programs
 finish

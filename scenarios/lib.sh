@@ -1,4 +1,4 @@
-# shellcheck shell=dash disable=SC2034
+# shellcheck shell=dash disable=SC2034,SC2046 # used elsewhere; lists of words
 # SPDX-License-Identifier: GPL-2.0
 #
 # Functions for scenarios: sourced in the host (L1) by its busybox shell.
@@ -10,9 +10,14 @@
 EDU=1234:11e8
 NVME=1b36:0010
 E1000E=8086:10d3
+# selftests that have scenarios of their own: of hostile and broken users, and of
+# what happens to memory and to its owner
+HOSTILE="fail fuzz hostile race"
+MOVERS="exit hold life move remap"
 CGROUPS=/sys/fs/cgroup/machines
 STALLED=75		# exit status: boot time-out, the harness tries once more
 BOOT_SECONDS=90
+SELFTEST_SECONDS=300	# for one program
 LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
 
 tests=0
@@ -70,6 +75,22 @@ run_test() {
 	4) skip "$description" "by the program" ;;
 	*) fail "$description: exit status $status" ;;
 	esac
+}
+
+# selftests PROGRAM...: programs of tools/testing/selftests/vfio, with two edu
+# devices and swap.
+selftests() {
+	local program
+
+	cd /selftests/vfio || give_up "the selftests are not built"
+	vfio_bind $(devices_of $EDU)
+	swap_on 512M
+	export VFIO_SELFTESTS_BDF VFIO_SELFTESTS_BDF2
+	VFIO_SELFTESTS_BDF=$(nth 1 $(devices_of $EDU))
+	VFIO_SELFTESTS_BDF2=$(nth 2 $(devices_of $EDU))
+	for program; do
+		run_test "$program" "$SELFTEST_SECONDS" "./$program"
+	done
 }
 
 # finish: prints the plan; the last command of a scenario.

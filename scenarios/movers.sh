@@ -22,14 +22,6 @@
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
-[ -d /selftests/vfio ] || give_up "the selftests are not built"
-vfio_bind $(devices_of $EDU)
-swap_on 512M
-set -- $(devices_of $EDU)
-export VFIO_SELFTESTS_BDF=$1 VFIO_SELFTESTS_BDF2=$2
-
-cd /selftests/vfio || exit
-for name in exit life hold move remap; do
-	run_test vfio_dma_unpinned_${name}_test 900 ./vfio_dma_unpinned_${name}_test
-done
+SELFTEST_SECONDS=900
+selftests $(printf 'vfio_dma_unpinned_%s_test ' $MOVERS)
 finish

@@ -454,7 +454,7 @@ static void space_disturb(struct __test_metadata *_metadata, void *vaddr, u64 si
 	EXPECT_NE(space_mmap(vaddr, size), MAP_FAILED);
 }
 
-TEST_F_TIMEOUT(space, churn, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(space, churn, 10 * RIG_TIMEOUT_S)
 {
 	u64 size = env_number("VFIO_SELFTESTS_NORESERVE_GIB", 2) << 30;
 	u64 rounds = env_number("VFIO_SELFTESTS_ROUNDS", 3);
@@ -713,7 +713,7 @@ static void check_own_page(struct __test_metadata *_metadata, struct rig *rig,
 	EXPECT_EQ(guest_read(rig->guest, rig_iova(page)), value);
 }
 
-TEST_F_TIMEOUT(random, marks, 2 * RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(random, marks, 10 * RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 	pthread_t flip, bracket;
@@ -796,7 +796,7 @@ static void race(struct rig *rig)
 }
 
 /* Who comes first gets a pin, and there are never more than the limit says. */
-TEST_F_TIMEOUT(random, limit_raced, 2 * RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(random, limit_raced, 10 * RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 	u64 n, page;
