@@ -21,14 +21,6 @@
 
 #define MAP_FLAGS	(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
-/* What a failed call must not change. */
-struct state {
-	u32 dma_avail;
-	u64 locked;
-	s64 pins;
-	s64 leaves;
-};
-
 FIXTURE(failure) {
 	struct mem mem;
 	struct mem bitmap;
@@ -36,18 +28,8 @@ FIXTURE(failure) {
 	struct vfio_pci_device *device;
 	struct vfio_iommu_type1_dma_map map;		/* good ones */
 	struct vfio_iommu_type1_pin_bitmap reg;
-	struct state state;
+	struct user_state state;
 };
-
-static struct state get_state(struct iommu *iommu)
-{
-	return (struct state) {
-		.dma_avail = iommu_dma_avail(iommu),
-		.locked = status_kib("VmLck"),
-		.pins = vmstat_pins(),
-		.leaves = stat_get("leaves"),
-	};
-}
 
 FIXTURE_SETUP(failure)
 {
@@ -77,7 +59,7 @@ FIXTURE_SETUP(failure)
 		.npages = RIG_PAGES,
 		.limit = 1,
 	};
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 }
 
 FIXTURE_TEARDOWN(failure)
@@ -103,15 +85,7 @@ do {									\
 	EXPECT_UNCHANGED();						\
 } while (0)
 
-#define EXPECT_UNCHANGED()						\
-do {									\
-	struct state __now = get_state(self->iommu);			\
-									\
-	EXPECT_EQ(__now.dma_avail, self->state.dma_avail);		\
-	EXPECT_EQ(__now.locked, self->state.locked);			\
-	EXPECT_EQ(__now.pins, self->state.pins);			\
-	EXPECT_EQ(__now.leaves, self->state.leaves);			\
-} while (0)
+#define EXPECT_UNCHANGED()	EXPECT_STATE(self->iommu, self->state)
 
 #define EXPECT_MAP_FAILURE(field, value, err) \
 	EXPECT_FAILURE(VFIO_IOMMU_MAP_DMA_UNPINNED, self->map, field, value, err)
@@ -171,12 +145,12 @@ TEST_F_TIMEOUT(failure, map_eexist, RIG_TIMEOUT_S)
 	};
 
 	iommu_map(self->iommu, &pinned);
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	EXPECT_MAP_FAILURE(argsz, sizeof(self->map), EEXIST);
 	iommu_unmap(self->iommu, &pinned);
 
 	EXPECT_MAP_WORKS();
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	EXPECT_MAP_FAILURE(argsz, sizeof(self->map), EEXIST);
 	EXPECT_MAP_FAILURE(iova, RIG_IOVA + RIG_SIZE - MEM_PAGE_SIZE, EEXIST);
 	EXPECT_EQ(__iommu_map(self->iommu, &pinned), EEXIST);
@@ -259,7 +233,7 @@ TEST_F_TIMEOUT(failure, map_enospc, RIG_TIMEOUT_S)
 	close(fd);
 
 	EXPECT_MAP_WORKS();
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	second.iova += RIG_SIZE;
 	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &second),
 		  ENOSPC);
@@ -276,7 +250,7 @@ TEST_F_TIMEOUT(failure, map_enospc_aliases, RIG_TIMEOUT_S)
 			  0);
 		map.iova += RIG_SIZE;
 	}
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	EXPECT_FAILURE(VFIO_IOMMU_MAP_DMA_UNPINNED, map, size, MEM_PAGE_SIZE,
 		       ENOSPC);
 	EXPECT_EQ(__iommu_unmap(self->iommu, &(struct dma_region) {
@@ -303,7 +277,7 @@ TEST_F_TIMEOUT(failure, unmap_vaddr_ebusy, RIG_TIMEOUT_S)
 	};
 
 	EXPECT_MAP_WORKS();
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNMAP_DMA, &unmap), EBUSY);
 	EXPECT_UNCHANGED();
 }
@@ -339,7 +313,7 @@ TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 	size_t n;
 
 	ASSERT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	for (n = 0; n < ARRAY_SIZE(flags); n++) {
 		other = (struct vfio_iommu_type1_pin_bitmap) {
 			.argsz = sizeof(other),
@@ -361,7 +335,7 @@ TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 TEST_F_TIMEOUT(failure, register_eexist, RIG_TIMEOUT_S)
 {
 	ASSERT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
-	self->state = get_state(self->iommu);
+	self->state = user_state(self->iommu);
 	EXPECT_REGISTER_FAILURE(flags, VFIO_PIN_BITMAP_FLAG_REGISTER, EEXIST);
 	EXPECT_REGISTER_FAILURE(limit, 2, EEXIST);
 }

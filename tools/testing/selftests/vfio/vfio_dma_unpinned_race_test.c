@@ -241,23 +241,10 @@ static void (*const steps[RACERS])(struct racer *racer) = {
 	step_touch, step_dma, step_victim,
 };
 
-/* Guests of emulated machines do not like to move between CPUs. */
-static void stay_on_one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	TEST_ASSERT(!sched_setaffinity(0, sizeof(set), &set),
-		    "sched_setaffinity");
-}
-
 static void *run(void *data)
 {
 	struct racer *racer = data;
 
-	if (racer->step == step_touch)
-		stay_on_one_cpu();
 	while (!READ_ONCE(racer->race->stop))
 		racer->step(racer);
 	return NULL;

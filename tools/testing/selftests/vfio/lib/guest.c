@@ -83,19 +83,32 @@ void guest_map(struct guest *guest, u64 gpa, void *vaddr, u64 size)
 	virt_map(guest->vm, gpa, gpa, size / guest->vm->page_size);
 }
 
+/* Returns 0 or the errno of KVM_RUN. */
+static int run_vcpu(struct guest *guest)
+{
+	int err;
+
+	if (guest->around_run)
+		guest->around_run(true);
+	err = __vcpu_run(guest->vcpu) ? errno : 0;
+	if (guest->around_run)
+		guest->around_run(false);
+	return err;
+}
+
 static int guest_run(struct guest *guest, enum guest_op op, u64 addr,
 		     u64 *value)
 {
 	struct guest_request *req;
 	struct kvm_regs regs;
 	struct ucall uc;
+	int err;
 
 	req = addr_gva2hva(guest->vm, (vm_vaddr_t)&request);
 	*req = (struct guest_request){ .op = op, .addr = addr, .value = *value };
 	vcpu_regs_get(guest->vcpu, &regs);
-	if (__vcpu_run(guest->vcpu)) {
-		int err = errno;
-
+	err = run_vcpu(guest);
+	if (err) {
 		vcpu_regs_set(guest->vcpu, &regs);
 		return err;
 	}

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include <libvfio/hostile.h>
-#include <libvfio/memory.h>
+#include <libvfio/unpinned.h>
 
 #include "cgroup_util.h"
 #include "test_util.h"
@@ -50,6 +50,16 @@ void limit_memlock(u64 pages)
 	TEST_ASSERT(!syscall(SYS_capget, &header, data), "capget");
 	data[CAP_IPC_LOCK / 32].effective &= ~(1U << (CAP_IPC_LOCK % 32));
 	TEST_ASSERT(!syscall(SYS_capset, &header, data), "capset");
+}
+
+struct user_state user_state(struct iommu *iommu)
+{
+	return (struct user_state) {
+		.dma_avail = iommu_dma_avail(iommu),
+		.locked = status_kib("VmLck"),
+		.pins = vmstat_pins(),
+		.leaves = stat_get("leaves"),
+	};
 }
 
 struct kernel_counts kernel_counts(void)

@@ -18,6 +18,7 @@ struct guest {
 	struct kvm_vcpu *vcpu;
 	u64 bitmap;	/* guest physical address of the pin bitmap */
 	u32 nslots;
+	void (*around_run)(bool begin);	/* called before and after KVM_RUN */
 };
 
 struct guest *guest_init(void);

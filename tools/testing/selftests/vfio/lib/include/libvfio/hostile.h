@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include <libvfio/iommu.h>
+
 /* The number in an environment variable, or @value; printed for a repetition. */
 u64 env_number(const char *name, u64 value);
 
@@ -18,6 +20,26 @@ u32 env_seed(void);
 
 /* From now on the process may lock @pages, whatever its capabilities. */
 void limit_memlock(u64 pages);
+
+/* What a failed call must not change, and a call that is undone neither */
+struct user_state {
+	u32 dma_avail;
+	u64 locked;
+	s64 pins;
+	s64 leaves;
+};
+
+struct user_state user_state(struct iommu *iommu);
+
+#define EXPECT_STATE(iommu, before)					\
+do {									\
+	struct user_state __now = user_state(iommu);			\
+									\
+	EXPECT_EQ(__now.dma_avail, (before).dma_avail);			\
+	EXPECT_EQ(__now.locked, (before).locked);			\
+	EXPECT_EQ(__now.pins, (before).pins);				\
+	EXPECT_EQ(__now.leaves, (before).leaves);			\
+} while (0)
 
 /* What users make the kernel hold; exact numbers. */
 struct kernel_counts {
