@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Every allocation fails once: for each call, the first one, then the second
+ * one, until the call runs through without reaching it. A failed call has the
+ * errno of that and has changed nothing; if the call copes with the failure,
+ * all is as without it. Either way the guest can touch its memory, and then its
+ * device gets there.
+ *
+ * Needs /proc/thread-self/fail-nth, failslab and fail_page_alloc.
+ */
+#include <libgen.h>
+#include <sys/ioctl.h>
+
+#include <libvfio/hostile.h>
+#include <libvfio/unpinned.h>
+
+#include "kselftest_harness.h"
+
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+#define DEBUGFS		"/sys/kernel/debug"
+
+#define MAX_ALLOCATIONS	2000	/* of one call, then something is wrong */
+#define MARKED		8	/* pages that MAP has to populate */
+
+FIXTURE(fail) {
+	struct rig rig;
+	struct user_state state;
+	int group_fd;		/* of the second device */
+	u64 injected;		/* failures in all */
+	u64 failed;		/* calls that failed for them */
+};
+
+static int fail_nth_fd;
+
+static bool write_setting(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+	bool written = fd >= 0 && write(fd, value, strlen(value)) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return written;
+}
+
+/* Let all kinds of allocations fail that the calls do, without a report. */
+static const char *injection_init(void)
+{
+	static const struct {
+		const char *path;
+		const char *value;
+	} settings[] = {
+		{ DEBUGFS "/failslab/ignore-gfp-wait", "N" },
+		{ DEBUGFS "/failslab/verbose", "0" },
+		{ DEBUGFS "/fail_page_alloc/ignore-gfp-wait", "N" },
+		{ DEBUGFS "/fail_page_alloc/ignore-gfp-highmem", "N" },
+		{ DEBUGFS "/fail_page_alloc/min-order", "0" },
+		{ DEBUGFS "/fail_page_alloc/verbose", "0" },
+	};
+	size_t n;
+
+	if (!stats_available())
+		return NO_STATS;
+	fail_nth_fd = open(FAIL_NTH, O_RDWR);
+	if (fail_nth_fd < 0)
+		return "no fault injection in this kernel";
+	for (n = 0; n < ARRAY_SIZE(settings); n++) {
+		if (!write_setting(settings[n].path, settings[n].value))
+			return settings[n].path;
+	}
+	return NULL;
+}
+
+/* From now on, the @nth allocation of this thread fails. */
+static void arm(unsigned int nth)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%u", nth);
+
+	TEST_ASSERT(write(fail_nth_fd, text, len) == len, FAIL_NTH);
+}
+
+/* Returns whether it has come to that. Doesn't change errno. */
+static bool disarm(void)
+{
+	char text[16] = "";
+	int err = errno;
+
+	TEST_ASSERT(pread(fail_nth_fd, text, sizeof(text) - 1, 0) > 0, FAIL_NTH);
+	arm(0);
+	errno = err;
+	return !atoi(text);
+}
+
+static int open_group(const char *bdf)
+{
+	char link[PATH_MAX], target[PATH_MAX] = "";
+
+	snprintf(link, sizeof(link), "/sys/bus/pci/devices/%s/iommu_group", bdf);
+	TEST_ASSERT(readlink(link, target, sizeof(target) - 1) > 0, "%s", link);
+	snprintf(link, sizeof(link), "/dev/vfio/%s", basename(target));
+	return open(link, O_RDWR);
+}
+
+FIXTURE_SETUP(fail)
+{
+	const char *missing = rig_init(&self->rig, MEM_ANON);
+
+	if (!missing)
+		missing = injection_init();
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->group_fd = -1;
+}
+
+FIXTURE_TEARDOWN(fail)
+{
+	if (self->group_fd >= 0)
+		close(self->group_fd);
+	close(fail_nth_fd);
+	rig_cleanup(&self->rig);
+}
+
+/*
+ * Do @call with each of its allocations failing in turn. @check verifies a
+ * success, @undo undoes it; a failure is ENOMEM or @other.
+ */
+#define SWEEP(call, check, undo, other)					\
+do {									\
+	unsigned int __nth = 0;						\
+	bool __injected = true;						\
+	int __err;							\
+									\
+	self->state = user_state(self->rig.iommu);			\
+	while (__injected) {						\
+		ASSERT_LT(++__nth, MAX_ALLOCATIONS);			\
+		arm(__nth);						\
+		__err = (call);						\
+		__injected = disarm();					\
+		self->injected += __injected;				\
+		if (__err) {						\
+			self->failed++;					\
+			ASSERT_TRUE(__injected);			\
+			ASSERT_TRUE(__err == ENOMEM || __err == (other)) { \
+				TH_LOG("allocation %u: %s", __nth,	\
+				       strerror(__err));		\
+			}						\
+		} else {						\
+			check;						\
+			undo;						\
+		}							\
+		EXPECT_STATE(self->rig.iommu, self->state);		\
+	}								\
+	printf("# %lu failures injected, %lu calls failed\n",		\
+	       self->injected, self->failed);				\
+} while (0)
+
+/* I1 holds for @page, and for others nothing is there. */
+#define CHECK_TOUCH(page)						\
+do {									\
+	guest_touch(self->rig.guest, rig_iova(page));			\
+	EXPECT_EQ(stat_get("leaves"), 1);				\
+} while (0)
+
+TEST_F_TIMEOUT(fail, map, 4 * RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region), CHECK_TOUCH(0),
+	      rig_unmap(rig), ENOMEM);
+	EXPECT_GT(self->failed, 0);
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+/* Marked pages that no CPU touches: the worker makes up for a failure. */
+TEST_F_TIMEOUT(fail, map_populates, 10 * RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	u64 page;
+
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	for (page = 0; page < MARKED; page++)
+		guest_mark(rig->guest, page);
+	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
+	      EXPECT_EQ(stat_wait("leaves", MARKED), MARKED),
+	      rig_unmap(rig); mem_discard(&rig->mem, rig->mem.vaddr, RIG_SIZE),
+	      ENOMEM);
+	EXPECT_GT(self->failed, 0);
+	rig_map(rig);
+	EXPECT_EQ(stat_wait("leaves", MARKED), MARKED);
+	EXPECT_TRUE(rig_dma_works(rig, MARKED - 1));
+}
+
+TEST_F_TIMEOUT(fail, register, 4 * RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	rig_map(rig);
+	SWEEP(__iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr,
+				      &rig->region, RIG_PAGES),
+	      EXPECT_EQ(stat_get("limit"), RIG_PAGES),
+	      iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER),
+	      ENOMEM);
+	EXPECT_GT(self->failed, 0);
+	rig_register(rig, RIG_PAGES);
+	rig_trust(rig);
+	rig_late_pin(rig, 0);
+	EXPECT_EQ(stat_get("late_pins"), 1);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+/* It takes no memory to give memory back. */
+TEST_F_TIMEOUT(fail, unmap, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	unsigned int nth;
+
+	for (nth = 1; nth < 8; nth++) {
+		rig_map(rig);
+		guest_touch(rig->guest, rig_iova(0));
+		arm(nth);
+		EXPECT_EQ(__iommu_unmap(rig->iommu, &rig->region), 0);
+		EXPECT_FALSE(disarm());
+	}
+}
+
+static int attach(FIXTURE_DATA(fail) * self)
+{
+	return ioctl(self->group_fd, VFIO_GROUP_SET_CONTAINER,
+		     &self->rig.iommu->container_fd) ? errno : 0;
+}
+
+static void detach(FIXTURE_DATA(fail) * self)
+{
+	TEST_ASSERT(!ioctl(self->group_fd, VFIO_GROUP_UNSET_CONTAINER),
+		    "VFIO_GROUP_UNSET_CONTAINER");
+}
+
+/* A second device, with a domain of its own, to a container with mappings */
+TEST_F_TIMEOUT(fail, attach, 4 * RIG_TIMEOUT_S)
+{
+	const char *missing = device_missing(1, true);
+	struct rig *rig = &self->rig;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	write_setting("/sys/module/vfio_unpinned/parameters/separate_domains", "1");
+	self->group_fd = open_group(device_bdf[1]);
+	ASSERT_GE(self->group_fd, 0);
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	SWEEP(attach(self), EXPECT_EQ(stat_get("leaves"), 1), detach(self), EIO);
+	write_setting("/sys/module/vfio_unpinned/parameters/separate_domains", "0");
+	EXPECT_GT(self->failed, 0);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+/* Around KVM_RUN alone: the library's own calls must not fail. */
+static unsigned int touch_nth;
+static bool touch_injected;
+
+static void fail_run(bool begin)
+{
+	if (begin)
+		arm(touch_nth);
+	else
+		touch_injected = disarm();
+}
+
+/* The guest's touch faults a page in, or fails, and then it works. */
+TEST_F_TIMEOUT(fail, touch, 4 * RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	int err;
+
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	do {
+		ASSERT_LT(++touch_nth, MAX_ALLOCATIONS);
+		mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+		EXPECT_EQ(stat_get("leaves"), 0);
+		rig->guest->around_run = fail_run;
+		err = __guest_touch(rig->guest, rig_iova(0));
+		rig->guest->around_run = NULL;
+		self->injected += touch_injected;
+		self->failed += !!err;
+		ASSERT_TRUE(!err || touch_injected);
+		ASSERT_TRUE(!err || err == EFAULT || err == ENOMEM);
+		EXPECT_EQ(stat_get("leaves"), !err);
+		CHECK_TOUCH(0);
+	} while (touch_injected);
+	printf("# %lu failures injected, %lu touches failed\n", self->injected,
+	       self->failed);
+	EXPECT_GT(self->injected, 0);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}
