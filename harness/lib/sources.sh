@@ -6,18 +6,23 @@
 # `base`. All below $CACHE; the system's apt configuration is only read.
 
 QEMU_SUITE=trixie
-declare -gA PACKAGE=([linux]=linux-source-6.12 [qemu]=qemu [meson]=meson)
-declare -gA BRANCH=([linux]='^6\.12\.' [qemu]='^1:10\.0\.' [meson]='^1\.[5-9]')
+HERD_SUITE=sid
+declare -gA PACKAGE=([linux]=linux-source-6.12 [qemu]=qemu [meson]=meson
+	[herd]=herdtools7 [herd_libc]=libc6 [herd_gmp]=libgmp10)
+declare -gA BRANCH=([linux]='^6\.12\.' [qemu]='^1:10\.0\.' [meson]='^1\.[5-9]'
+	[herd]='^7\.' [herd_libc]='^2\.' [herd_gmp]='^2:6\.')
 
 codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 
 # apt_entries SUITE: the machine's own Debian entries, with the suite replaced:
 # deb822 paragraphs in $1.sources, one-line entries in $1.list.
 apt_entries() {
-	local suite=$1 dir=$CACHE/apt/$1 own
+	local suite=$1 dir=$CACHE/apt/$1 own more='(-updates|-security)?(/updates)?'
 	own=$(codename)
+	# sid has neither
+	[[ $suite == sid ]] && more=
 	mkdir -p "$dir/parts" "$dir/lists/partial" "$dir/cache/archives/partial"
-	{ cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | sed '/^#/d' | awk -v RS= -v FS='\n' -v own="$own" -v suite="$suite" '
+	{ cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | sed '/^#/d' | awk -v RS= -v FS='\n' -v own="$own" -v suite="$suite" -v more="$more" '
 		{
 			keep = 0; text = ""
 			for (i = 1; i <= NF; i++) {
@@ -27,7 +32,7 @@ apt_entries() {
 				if (line ~ /^Suites:/) {
 					n = split(line, w, /[ \t]+/); line = "Suites:"
 					for (j = 2; j <= n; j++)
-						if (w[j] ~ "^" own "(-updates|-security)?$") {
+						if (w[j] ~ "^" own more "$") {
 							sub(own, suite, w[j]); line = line " " w[j]; keep = 1
 						}
 				}
@@ -37,7 +42,7 @@ apt_entries() {
 				print text
 		}' >"$dir/parts/debian.sources"
 	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
-		sed -En "s/^deb +((\[[^]]*\] +)?[^ ]+ +)$own((-updates|-security)?(\/updates)?) +/\1$suite\3 /p" |
+		sed -En "s,^deb +((\[[^]]*\] +)?[^ ]+ +)$own($more) +,\1$suite\3 ,p" |
 		sed 's/.*/deb &\ndeb-src &/' >"$dir/parts/debian.list"
 	[[ -s $dir/parts/debian.sources || -s $dir/parts/debian.list ]] ||
 		die "no entry for Debian's suite '$own' in /etc/apt: the archive is needed for the sources"
@@ -62,8 +67,14 @@ apt_update() {
 	touch "$stamp"
 }
 
-# suite_of WHAT: QEMU and its meson always come from Debian 13.
-suite_of() { if [[ $1 == linux ]]; then codename; else echo $QEMU_SUITE; fi; }
+# suite_of WHAT: QEMU and its meson always come from Debian 13, herd7 is in sid only.
+suite_of() {
+	case $1 in
+	linux) codename ;;
+	herd*) echo $HERD_SUITE ;;
+	*) echo $QEMU_SUITE ;;
+	esac
+}
 
 pinned_versions() { awk -v p="${PACKAGE[$1]}" '$1 == p { print $2 }' "$ROOT/harness/pins"; }
 pinned_hash() { awk -v p="${PACKAGE[$1]}" -v v="$2" '$1 == p && $2 == v { print $3 }' "$ROOT/harness/pins"; }
@@ -93,6 +104,8 @@ newest_first() {
 dl_file() {
 	case $1 in
 	qemu) echo "$CACHE/dl/qemu_${2#*:}.dsc" ;;
+	# apt-get writes the colon of an epoch as %3a
+	herd*) echo "$CACHE/dl/${PACKAGE[$1]}_${2/:/%3a}_amd64.deb" ;;
 	*) echo "$CACHE/dl/${PACKAGE[$1]}_$2_all.deb" ;;
 	esac
 }

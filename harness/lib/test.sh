@@ -13,6 +13,7 @@ VM_PACKAGES=(seabios qemu-system-data busybox-static cpio gnuplot-nox acpica-too
 
 native_tests() {
 	cat <<-'EOF'
+	models memory-model litmus tests and exhaustive search of the protocol
 	kunit-uml KUnit suites of the series, natively under UML
 	qtest the dma-pinning device of QEMU, by its own qtest
 	EOF
