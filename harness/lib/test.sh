@@ -9,6 +9,7 @@
 # builds, test_NAME prints KTAP or TAP and fails when the test does ('-' in the
 # name is '_' there).
 
+TEST_KERNEL=release
 VM_PACKAGES=(seabios qemu-system-data busybox-static cpio gnuplot-nox acpica-tools build-essential)
 
 native_tests() {
@@ -23,6 +24,13 @@ native_tests() {
 all_tests() {
 	native_tests
 	"$ROOT/harness/vm/list"
+}
+
+# tests_of SUITE: names of the tests of the short or the long suite.
+tests_of() {
+	local invert=
+	[[ $1 == long ]] || invert=-v
+	all_tests | { grep -E $invert '^[^ ]+ +\[long\]' || true; } | cut -d' ' -f1
 }
 
 is_native() { grep -q "^$1 " <<<"$(native_tests)"; }
@@ -91,10 +99,11 @@ prepare_tests() {
 	[[ ! $vm ]] || prepare_vm
 }
 
-# prepare_vm: kernel, QEMU and selftests, for the programs of harness/vm.
+# prepare_vm: kernel, QEMU and selftests, for the programs of harness/vm. The
+# configuration of the kernel is TEST_KERNEL.
 prepare_vm() {
 	need_packages "${VM_PACKAGES[@]}"
-	VM_KERNEL=${VM_KERNEL:-$(locked build_kernel release)}
+	VM_KERNEL=${VM_KERNEL:-$(locked build_kernel "$TEST_KERNEL")}
 	VM_QEMU=${VM_QEMU:-$(locked build_qemu)}
 	VM_SELFTESTS=${VM_SELFTESTS:-$(locked build_selftests)}
 	export VM_KERNEL VM_QEMU VM_SELFTESTS VM_CACHE=$CACHE/vm VM_OUT=$OUT
@@ -120,12 +129,23 @@ verdict() {
 	fi
 }
 
-# run_tests [NAME...]: the verb `test`; all tests when none is named.
+# run_tests [--kernel=CONFIG] [long|NAME...]: the verb `test`; the short suite when
+# none is named.
 run_tests() {
-	local names=("$@") name log start status result passed=0 failed=0 skipped=0
+	local names name log start status result passed=0 failed=0 skipped=0
 	local known
+	if [[ ${1-} == --kernel=* ]]; then
+		TEST_KERNEL=${1#*=}
+		config_files "$TEST_KERNEL" >/dev/null
+		shift
+	fi
+	names=("$@")
 	known=$(all_tests)
-	(($#)) || mapfile -t names < <(cut -d' ' -f1 <<<"$known")
+	if (($# == 0)); then
+		mapfile -t names < <(tests_of short)
+	elif [[ $* == long ]]; then
+		mapfile -t names < <(tests_of long)
+	fi
 	for name in "${names[@]}"; do
 		grep -q "^$name " <<<"$known" || die "no test '$name'; there are:"$'\n'"$known"
 	done
