@@ -179,6 +179,7 @@ static bool unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  *
  * To be called before the lock is dropped by whoever cleared or replaced
  * leaves: who gets the lock next may rely on them being gone.
+ * Litmus: flush-free
  *
  * Context: Any context, with @unp->lock held.
  */
@@ -314,6 +315,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * The gate. KVM holds mmu_lock and has found no bracket in progress over the
  * range, and a bracket that begins now has to wait for mmu_lock in KVM's
  * invalidate_range_start() before its late pass gets here.
+ * Litmus: gate-late-pass, gate-device
  */
 static void unp_change_pte(struct mmu_notifier *mn, struct mm_struct *mm,
 			   unsigned long address, unsigned long pfn,
@@ -445,6 +447,7 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	 * Order KVM's zap and flush before the reading of the marks. Pairs with
 	 * the barrier of the guest between mark and touch: either the mark is
 	 * seen here, or the touch faults and comes back through the gate.
+	 * Litmus: zap-test, touch-flush
 	 */
 	smp_mb();
 	vfio_unpinned_walk(unp, range->start, range->end - 1,

@@ -260,7 +260,7 @@ int vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
 	map->published = true;
 	spin_unlock(&unp->lock);
 
-	/* Another mapping may cover the same memory. */
+	/* Another mapping may cover the same memory. Litmus: publish-gate */
 	unp_copy_leaves(map);
 	mmu_notifier_zap_secondary(unp->mn.mm, map->node.start,
 				   map->node.last + 1, unp);

@@ -137,6 +137,8 @@ static bool unp_account_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * @unp: the address space
  * @vaddr: user address of a page that has a leaf and no pin
  *
+ * Litmus: pin-bracket
+ *
  * Context: Late pass, with @unp->lock held.
  * Return: false if the limit is reached or the page can't be pinned.
  */
@@ -176,7 +178,7 @@ void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	unp->stats.late_pins -= unp_pin_cost(unp, vaddr, unp_page(*word));
 }
 
-/* The gated rule, for a PINNED page whose mark is clear. */
+/* The gated rule, for a PINNED page whose mark is clear. Litmus: release-mark */
 static void unp_release_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			     unsigned long *word)
 {
@@ -600,7 +602,7 @@ void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 	mutex_lock(&unp->update_lock);
 	bm = unp->bitmap;
 	if (!--bm->users) {
-		/* All readers hold the lock. */
+		/* All readers hold the lock. Litmus: bitmap-unregister */
 		spin_lock(&unp->lock);
 		unp->bitmap = NULL;
 		spin_unlock(&unp->lock);

@@ -167,7 +167,7 @@ static bool service_announced(void)
  */
 int dma_pinning_pci_configure(struct pci_dev *pdev)
 {
-	/* Pairs with the release in service_decide(). */
+	/* Pairs with the release in service_decide(). Litmus: ready-configure */
 	switch (smp_load_acquire(&service.state)) {
 	case SERVICE_UNDECIDED:
 		return service_announced() ? -EPROBE_DEFER : 0;
@@ -181,7 +181,7 @@ int dma_pinning_pci_configure(struct pci_dev *pdev)
 
 static void service_decide(enum service_state state)
 {
-	/* Pairs with the acquire in dma_pinning_pci_configure(). */
+	/* Pairs with the acquire in dma_pinning_pci_configure(). Litmus: ready-state */
 	smp_store_release(&service.state, state);
 }
 
@@ -289,7 +289,7 @@ static int accept_offer(struct device *dev)
 /*
  * The host clears the bitmap before it answers READY, so marks may be set only
  * after the answer; and from the answer on it relies on them. Nothing can fail
- * or map in between, as no PCI device has a driver yet.
+ * or map in between, as no PCI device has a driver yet. Litmus: ready-clear
  */
 static int start_service(struct platform_device *pdev)
 {

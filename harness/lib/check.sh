@@ -7,7 +7,7 @@
 # reason.
 
 CHECK_PACKAGES=(shellcheck sparse perl python3-ply python3-git)
-CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral)
+CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral barriers)
 
 check_about() {
 	case $1 in
@@ -21,6 +21,7 @@ check_about() {
 	sparse) echo "sparse on own files" ;;
 	builds) echo "every kernel commit builds, with its options and without" ;;
 	shellcheck) echo "shellcheck" ;;
+	barriers) echo "every barrier names its litmus test" ;;
 	neutral) echo "licence lines, no machine paths, no hosts" ;;
 	esac
 }
@@ -217,6 +218,43 @@ check_neutral() {
 	for f in $(own_sources linux .c .h .rst .sh Makefile) $(own_sources qemu .c .h | sed 's,^,qemu/,') \
 		$(shell_scripts); do
 		head -n 40 "$f" | grep -q SPDX-License-Identifier || { echo "$f: no SPDX line"; rc=1; }
+	done
+	return $rc
+}
+
+# barrier_lines: "FILE:LINE:TEXT" of our kernel code where barriers are looked
+# for: own files whole, of the patches what they add.
+barrier_lines() {
+	own_sources linux .c .h | grep -vE '^tools/|_test\.c$' |
+		(cd "$ROOT" && xargs grep -n '')
+	(cd "$ROOT" && grep -n '^+' patches/linux/*.patch | sed -E 's/^([^:]*:[0-9]+:)\+/\1/')
+}
+
+# unnamed_barriers: those without "Litmus: NAME" in the 16 lines before. A relaxed
+# operation is no barrier, one in a comment neither.
+unnamed_barriers() {
+	awk -F: '
+		{ file = $1; line = $2; text = substr($0, length(file) + length(line) + 3) }
+		file != last { named = -100; last = file }
+		text ~ /Litmus: / { named = line }
+		text !~ /^[ \t]*(\/?\*|\/\/)/ && text !~ /_relaxed\(/ &&
+		text ~ /(^|[^a-z_])(smp_(mb|rmb|wmb|store_release|load_acquire|mb__[a-z_]+)|(try_)?cmpxchg(64)?|xchg)\(/ &&
+		line - named > 16 { print file ":" line ": names no litmus test:" text }'
+}
+
+check_barriers() {
+	local name rc=0 named
+	barrier_lines >"$OUT/check/barriers"
+	unnamed_barriers <"$OUT/check/barriers" | nothing || rc=1
+	named=$(grep -o 'Litmus: .*' "$OUT/check/barriers" | sed 's/^Litmus: //; s, \*/.*,,' |
+		tr ', ' '\n' | grep . | sort -u)
+	for name in $named; do
+		[[ -e $ROOT/models/litmus/$name.litmus && -e $ROOT/models/litmus/$name-broken.litmus ]] ||
+			{ echo "no pair of litmus tests '$name' in models/litmus"; rc=1; }
+	done
+	for name in "$ROOT"/models/litmus/*.litmus; do
+		name=${name##*/} name=${name%.litmus}
+		grep -Fxq "${name%-broken}" <<<"$named" || { echo "no comment names $name.litmus"; rc=1; }
 	done
 	return $rc
 }

@@ -165,7 +165,7 @@ static void count_get(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 		}
 		if (unlikely(old == DMA_PINNING_STUCK))
 			return;
-		/* Acquires what count_put_last() released. */
+		/* Acquires what count_put_last() released. Litmus: count-acquire */
 	} while (!try_cmpxchg(count, &old, old + 1));
 
 	if (unlikely(old + 1 == DMA_PINNING_STUCK)) {
@@ -183,10 +183,14 @@ static bool count_put_last(struct dma_pinning *dp, unsigned long pfn, u16 *count
 
 	/* A mapping made by an interrupt here would wait for us. */
 	local_irq_save(flags);
+	/* Litmus: count-busy */
 	last = cmpxchg(count, 1, DMA_PINNING_BUSY) == 1;
 	if (last) {
 		clear_bit_le(pfn, dp->marks);
-		/* Pairs with the cmpxchg in count_get(): clear before set. */
+		/*
+		 * Pairs with the cmpxchg in count_get(): clear before set.
+		 * Litmus: count-release
+		 */
 		smp_store_release(count, 0);
 	}
 	local_irq_restore(flags);
@@ -215,6 +219,7 @@ static void count_put(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 			old = READ_ONCE(*count);
 			break;
 		default:
+			/* Our mark before the last clear. Litmus: count-put */
 			if (try_cmpxchg(count, &old, old - 1))
 				return;
 		}
@@ -280,7 +285,7 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 
 	/*
 	 * Pairs with the host's barrier between the removal of the guest's
-	 * access to a page and the look at its mark.
+	 * access to a page and the look at its mark. Litmus: mark-touch
 	 */
 	smp_mb();
 	pause_before_touch();
@@ -344,7 +349,7 @@ void dma_pinning_keep(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 		count_event(dp, DMA_PINNING_UNCOUNTED);
 		set_mark(dp, pfn);
 	}
-	/* As in dma_pinning_get(). */
+	/* As in dma_pinning_get(). Litmus: mark-touch */
 	smp_mb();
 	pause_before_touch();
 }

@@ -222,6 +222,7 @@ static int remap_link(struct dmar_domain *domain, struct dma_pte *pte,
 		return -ENOMEM;
 
 	remap_flush_cache(domain, table, VTD_PAGE_SIZE);
+	/* The table is empty before it is reachable. Litmus: table-link */
 	if (!try_cmpxchg64(&pte->val, &none,
 			   virt_to_phys(table) | remap_table_bits(domain)))
 		iommu_free_page(table);
@@ -373,6 +374,7 @@ static int remap_check(struct dmar_domain *domain, unsigned long pfn,
  * Exchange one leaf and return what it was. The unit sees the old or the new
  * value, and what it sets in the old one until then is not lost. A leaf that
  * points there already keeps what the unit has set.
+ * Litmus: leaf-flush, leaf-hardware
  */
 static u64 remap_replace(struct dma_pte *pte, u64 new)
 {

@@ -8,7 +8,7 @@
 
 /*
  * UML serves the unit tests: it has no devices that a host passes through,
- * and no pages that the touch could fault on.
+ * and no pages that the touch could fault on. Litmus: mark-touch
  */
 static inline bool arch_dma_pinning_touch(void *addr)
 {
