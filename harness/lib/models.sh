@@ -5,6 +5,7 @@
 # and the protocol model with SPIN, whole and with one rule broken at a time.
 # It needs neither a kernel build nor a VM. models/README.md says what is modelled.
 
+# shellcheck disable=SC2153
 MODELS=$ROOT/models
 HERD_PARTS=(herd herd_libc herd_gmp)
 
@@ -27,6 +28,7 @@ protocol_options() { awk -v n="$1" '$1 == n || $1 == n "*" { $1 = ""; print }' <
 
 # protocol_variants: "BREAK CONFIG INVARIANT", from the table in the README.
 protocol_variants() {
+	# shellcheck disable=SC2016
 	sed -nE 's/^\| `(BREAK_[A-Z_]+)` \| ([a-z]+) \| ([A-Za-z0-9]+) \|.*/\1 \2 \3/p' "$MODELS/README.md"
 }
 
@@ -47,9 +49,9 @@ herd_dir() {
 		rm -rf "$dir.tmp"
 		mkdir -p "$dir.tmp/root"
 		for part in "${HERD_PARTS[@]}"; do
-			dpkg-deb --fsys-tarfile "$(dl_file "$part" "$(base_version "$part")")" |
-				tar -x -C "$dir.tmp/root" --wildcards './usr/lib*' './usr/bin/herd7' './usr/share/herdtools7/herd'
+			dpkg-deb -x "$(dl_file "$part" "$(base_version "$part")")" "$dir.tmp/root"
 		done
+		find "$dir.tmp/root/usr/bin" -type f ! -name herd7 -delete
 		git -C "$src" archive base tools/memory-model | tar -x -C "$dir.tmp"
 		mv "$dir.tmp" "$dir"
 	fi
@@ -109,7 +111,7 @@ trace() {
 	cd "$OUT/test/models/$1" || exit
 	if [[ -e unpinned.pml.trail ]]; then
 		# shellcheck disable=SC2086
-		spin -t $2 "$MODELS/protocol/unpinned.pml" >trace 2>&1 || true
+		spin -t -k unpinned.pml.trail $2 "$MODELS/protocol/unpinned.pml" >trace 2>&1 || true
 	fi
 }
 
@@ -153,10 +155,8 @@ variant_job() {
 
 # model_jobs DIR: one job per line, long ones first.
 model_jobs() {
-	local config file
-	for config in $(awk 'NF { sub(/\*/, "", $1); print $1 }' <<<"$PROTOCOL_CONFIGS"); do
-		echo "protocol_job $config"
-	done
+	local file
+	awk 'NF { sub(/\*/, "", $1); print "protocol_job", $1 }' <<<"$PROTOCOL_CONFIGS"
 	protocol_variants | sed 's/^/variant_job /'
 	for file in "$MODELS"/litmus/*.litmus; do
 		file=${file##*/}

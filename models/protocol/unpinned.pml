@@ -89,6 +89,10 @@ byte domain[ND];		/* GONE, LIVE or DYING */
 byte leaf[ND * NP];
 byte iotlb[ND * NP];
 
+#ifdef BREAK_TEST_EARLY
+bool sampled;			/* for one mover only */
+#endif
+
 /* guest */
 bool mark[NP];
 byte count[NP];
@@ -174,6 +178,7 @@ inline write_leaves(c, p, f)
 
 inline flush(p)
 {
+	skip;
 #ifndef BREAK_FLUSH
 	for (d : 0 .. ND - 1) {
 		iotlb[dp(d, p)] = 0
@@ -362,6 +367,12 @@ inline populate(p, put, f)
 #endif
 			set_leaf(0, p, f, put);
 #ifdef BREAK_POPULATE_PIN
+			if
+			:: !in_use(p, f) ->
+				printf("I3: populate takes a freed frame of page %d\n", p);
+				assert(false)
+			:: else
+			fi;
 			pin_frame(p, f);
 #endif
 			word_pinned[p] = true;
@@ -457,9 +468,6 @@ inline change_entry(p)
 proctype mover()
 {
 	byte p, first, last, put;
-#ifdef BREAK_TEST_EARLY
-	bool sampled;
-#endif
 #ifdef ROUNDS
 	byte round;
 #define more_rounds	round < ROUNDS
