@@ -290,6 +290,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	if (!word)
 		return;
 
+	*word &= ~UNP_POPULATE;
 	ok = vfio_unpinned_page_ok(pfn);
 	same = (*word & UNP_PRESENT) && unp_pfn(*word) == pfn;
 	if (ok && same) {

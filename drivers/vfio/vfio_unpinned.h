@@ -31,6 +31,8 @@ struct vfio_iommu_type1_pin_bitmap;
  * of every mapping that covers the page. The words are in chunks of one page.
  *
  *	0			no leaf
+ *	POPULATE		no leaf, and the host is about to set one; the
+ *				gate takes it back
  *	PRESENT			leaf, the page is held by the user's page table
  *	PRESENT | GATED		... and KVM may have a writable SPTE for it
  *	PRESENT | PINNED	leaf, the page is held by a late pin; no bracket
@@ -40,6 +42,7 @@ struct vfio_iommu_type1_pin_bitmap;
 #define UNP_PRESENT	BIT(0)
 #define UNP_GATED	BIT(1)	/* the gate has validated it since the last bracket */
 #define UNP_PINNED	BIT(2)	/* a late pin is held */
+#define UNP_POPULATE	BIT(3)	/* the gate has not been here since it was set */
 
 #define UNP_CHUNK_SHIFT	(PAGE_SHIFT + PAGE_SHIFT - 3)
 #define UNP_CHUNK_SIZE	BIT(UNP_CHUNK_SHIFT)

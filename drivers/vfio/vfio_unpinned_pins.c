@@ -286,18 +286,24 @@ static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 
 /*
  * Give a page that was just pinned for writing a leaf, as PINNED and not GATED.
- * No check against brackets is needed: as long as there is no leaf there is no
- * writable SPTE, and if the page table has moved on to another frame by now,
- * the gate replaces the leaf before the guest can write there.
+ * No check against brackets is needed. When the page was pinned the page table
+ * held it, so that KVM had no SPTE for another frame, and if one has come since,
+ * read-only perhaps, the gate has taken POPULATE back. One that comes later finds
+ * the leaf at the gate, and replaces or zaps it.
  */
 static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			   struct page *page)
 {
 	bool adopted = false, full = false;
+	unsigned long *word;
 
 	spin_lock(&unp->lock);
-	if (unp_wants_leaf(unp, vaddr) &&
-	    vfio_unpinned_page_ok(page_to_pfn(page))) {
+	word = vfio_unpinned_word(unp, vaddr, NULL);
+	if (!unp_wants_leaf(unp, vaddr)) {
+		/* The gate was faster, or the mark is clear. */
+	} else if (!(*word & UNP_POPULATE)) {
+		vfio_unpinned_want_populate(unp);
+	} else if (vfio_unpinned_page_ok(page_to_pfn(page))) {
 		adopted = unp_account_pin(unp, vaddr, page);
 		full = !adopted;
 	}
@@ -322,6 +328,8 @@ static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	spin_lock(&unp->lock);
 	wanted = unp_wants_leaf(unp, vaddr);
 	full = wanted && unp->stats.late_pins >= unp->bitmap->limit;
+	if (wanted && !full)
+		*vfio_unpinned_word(unp, vaddr, NULL) |= UNP_POPULATE;
 	spin_unlock(&unp->lock);
 	if (!wanted || full)
 		return !full;
