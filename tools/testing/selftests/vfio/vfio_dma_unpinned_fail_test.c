@@ -154,7 +154,7 @@ do {									\
 	       self->injected, self->failed);				\
 } while (0)
 
-/* I1 holds for @page, and for others nothing is there. */
+/* I1 holds for @page, the only one that the guest has touched. */
 #define CHECK_TOUCH(page)						\
 do {									\
 	guest_touch(self->rig.guest, rig_iova(page));			\
@@ -173,6 +173,12 @@ TEST_F_TIMEOUT(fail, map, 4 * RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 }
 
+static void unmap_and_discard(struct rig *rig)
+{
+	rig_unmap(rig);
+	mem_discard(&rig->mem, rig->mem.vaddr, RIG_SIZE);
+}
+
 /* Marked pages that no CPU touches: the worker makes up for a failure. */
 TEST_F_TIMEOUT(fail, map_populates, 10 * RIG_TIMEOUT_S)
 {
@@ -185,8 +191,7 @@ TEST_F_TIMEOUT(fail, map_populates, 10 * RIG_TIMEOUT_S)
 		guest_mark(rig->guest, page);
 	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
 	      EXPECT_EQ(stat_wait("leaves", MARKED), MARKED),
-	      rig_unmap(rig); mem_discard(&rig->mem, rig->mem.vaddr, RIG_SIZE),
-	      ENOMEM);
+	      unmap_and_discard(rig), ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	rig_map(rig);
 	EXPECT_EQ(stat_wait("leaves", MARKED), MARKED);

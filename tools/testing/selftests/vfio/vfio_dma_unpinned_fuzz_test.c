@@ -34,8 +34,8 @@
 
 #define RW	(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
-/* Reasons why a call may fail, as a set of errnos; EOPNOTSUPP is the last bit. */
-#define MAY(err)	(1UL << ((err) < 63 ? (err) : 63))
+/* Reasons why a call may fail, as a set of errnos; EOPNOTSUPP is above 64. */
+#define MAY(err)	(1UL << (err) % 64)
 
 enum call {
 	CALL_MAP_UNPINNED,
@@ -614,9 +614,11 @@ static void call_check_extension(FIXTURE_DATA(fuzz) * self)
 		(void *)extension, 0);
 }
 
-/* A page size of 0 is shifted by as many bits as a word has; upstream. */
-#define DIRTY_PGSIZE(random)	(one_in(random, 4) ? 1ULL << below(random, 64) : \
-						     MEM_PAGE_SIZE)
+/* Never 0, of which VFIO has always taken the lowest bit that is set. */
+static u64 dirty_pgsize(struct guest_random_state *random)
+{
+	return one_in(random, 4) ? 1UL << below(random, 64) : MEM_PAGE_SIZE;
+}
 
 static u64 dirty_get_errnos(struct model *model,
 			    const struct vfio_iommu_type1_dirty_bitmap_get *get)
@@ -643,7 +645,7 @@ static void call_dirty_pages(FIXTURE_DATA(fuzz) * self)
 	} arg = {
 		.dirty.argsz = sizeof(arg),
 		.dirty.flags = 1U << below(random, 3),
-		.get.bitmap.pgsize = DIRTY_PGSIZE(random),
+		.get.bitmap.pgsize = dirty_pgsize(random),
 		.get.bitmap.size = 1 << 16,
 		.get.bitmap.data = self->scratch,
 	};
@@ -754,15 +756,22 @@ static void probe(FIXTURE_DATA(fuzz) * self)
 		    "call %lu: no DMA to %lx", self->number, page);
 }
 
+static const char *errno_name(int bit)
+{
+	if (!bit)
+		return "ok";
+	return strerrorname_np(bit == EOPNOTSUPP % 64 ? EOPNOTSUPP : bit);
+}
+
 static void print_seen(FIXTURE_DATA(fuzz) * self)
 {
-	int call, err;
+	int call, bit;
 
 	for (call = 0; call < NR_CALLS; call++) {
 		printf("# %-16s", call_name[call]);
-		for (err = 0; err < 64; err++) {
-			if (self->seen[call] >> err & 1)
-				printf(" %s", !err ? "ok" : strerrorname_np(err < 63 ? err : EOPNOTSUPP));
+		for (bit = 0; bit < 64; bit++) {
+			if (self->seen[call] >> bit & 1)
+				printf(" %s", errno_name(bit));
 		}
 		printf("\n");
 	}

@@ -581,7 +581,7 @@ FIXTURE_SETUP(random)
 	if (!stats_available())
 		SKIP(return, NO_STATS);
 	self->random = new_guest_random_state(env_seed());
-	self->rounds = env_number("VFIO_SELFTESTS_ROUNDS", 5);
+	self->rounds = env_number("VFIO_SELFTESTS_ROUNDS", 3);
 }
 
 FIXTURE_TEARDOWN(random)

@@ -33,12 +33,12 @@ struct user_state user_state(struct iommu *iommu);
 
 #define EXPECT_STATE(iommu, before)					\
 do {									\
-	struct user_state __now = user_state(iommu);			\
+	struct user_state __now = user_state(iommu), __then = (before);	\
 									\
-	EXPECT_EQ(__now.dma_avail, (before).dma_avail);			\
-	EXPECT_EQ(__now.locked, (before).locked);			\
-	EXPECT_EQ(__now.pins, (before).pins);				\
-	EXPECT_EQ(__now.leaves, (before).leaves);			\
+	EXPECT_EQ(__now.dma_avail, __then.dma_avail);			\
+	EXPECT_EQ(__now.locked, __then.locked);				\
+	EXPECT_EQ(__now.pins, __then.pins);				\
+	EXPECT_EQ(__now.leaves, __then.leaves);				\
 } while (0)
 
 /* What users make the kernel hold; exact numbers. */
