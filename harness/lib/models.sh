@@ -123,7 +123,7 @@ search() {
 	elif [[ $4 ]]; then
 		pan "$name" "$options" '-DSAFETY -DBFS' '' || true
 	else
-		pan "$name" "$options" -DSAFETY -m12000000 || true
+		pan "$name" "$options" -DSAFETY "$([[ $config == full ]] && echo -m12000000 || echo -m2000000)" || true
 	fi
 	trace "$name" "$options"
 }
