@@ -944,8 +944,8 @@ init
 {
 	atomic {
 #ifdef LIFE
-#ifdef CONVERT
 		pte[0] = 1;
+#ifdef CONVERT
 		pins[pf(0, 1)] = 1;
 		leaf[0] = 1;
 #endif
