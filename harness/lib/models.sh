@@ -119,7 +119,7 @@ trace() {
 search() {
 	local config=$1 name=$2 options=$3
 	if grep -q "^$config\*" <<<"$PROTOCOL_CONFIGS"; then
-		pan "$name" "$options" -DNP '-l -f -m2000000' || true
+		pan "$name" "$options" '-DNP -DNFAIR=3' '-l -f -m2000000' || true
 	elif [[ $4 ]]; then
 		pan "$name" "$options" '-DSAFETY -DBFS' '' || true
 	else
