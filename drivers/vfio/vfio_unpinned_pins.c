@@ -28,6 +28,7 @@
  */
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -318,7 +319,7 @@ static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	return !full;
 }
 
-/* Returns false if the limit is reached. */
+/* Returns false if the limit is reached or there is no memory. */
 static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
 	struct page *page;
@@ -338,9 +339,9 @@ static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	ret = pin_user_pages_remote(unp->mn.mm, vaddr, 1, FOLL_WRITE, &page,
 				    NULL);
 	mmap_read_unlock(unp->mn.mm);
-	/* No memory there: the device faults. */
+	/* Nothing mapped there: the device faults. No memory: try again later. */
 	if (ret != 1)
-		return true;
+		return ret != -ENOMEM;
 	return unp_adopt_page(unp, vaddr, page);
 }
 
@@ -379,7 +380,7 @@ void vfio_unpinned_populate(struct vfio_unpinned_map *map)
 	     nr = find_next_bit_le(bm->bits, end, nr + 1)) {
 		unsigned long off = (nr + bm->first - start) << PAGE_SHIFT;
 
-		if (unp_abandoned(unp->mn.mm))
+		if (unp_abandoned(unp->mn.mm) || fatal_signal_pending(current))
 			return;
 		if (!unp_populate_page(unp, map->node.start + off)) {
 			spin_lock(&unp->lock);
