@@ -483,11 +483,16 @@ static void unp_free_bitmap(struct vfio_unpinned_bitmap *bm)
 	kfree(bm);
 }
 
+/* Memory that a bitmap takes, in pages. */
+static unsigned long unp_bitmap_size(const struct vfio_unpinned_bitmap *bm)
+{
+	return DIV_ROUND_UP(DIV_ROUND_UP(bm->npages, BITS_PER_BYTE), PAGE_SIZE);
+}
+
 /* Pin and map the user's bitmap: it is read in brackets, of any process. */
 static int unp_map_bitmap(struct vfio_unpinned_bitmap *bm)
 {
-	unsigned long nr = DIV_ROUND_UP(DIV_ROUND_UP(bm->npages, BITS_PER_BYTE),
-					PAGE_SIZE);
+	unsigned long nr = unp_bitmap_size(bm);
 	int ret;
 
 	bm->pages = kvcalloc(nr, sizeof(*bm->pages), GFP_KERNEL_ACCOUNT);
@@ -519,17 +524,19 @@ unp_create_bitmap(const struct vfio_iommu_type1_pin_bitmap *arg)
 	bm->first = arg->iova >> PAGE_SHIFT;
 	bm->npages = arg->npages;
 	bm->limit = arg->limit;
-	ret = unp_map_bitmap(bm);
-	if (ret)
-		goto err_free;
 
 	/* The late pass can't charge, so the limit is charged whole. */
-	bm->charged = bm->limit + bm->nr_pages;
+	bm->charged = bm->limit + unp_bitmap_size(bm);
 	ret = account_locked_vm(current->mm, bm->charged, true);
 	if (ret)
 		goto err_free;
+	ret = unp_map_bitmap(bm);
+	if (ret)
+		goto err_uncharge;
 	return bm;
 
+err_uncharge:
+	account_locked_vm(current->mm, bm->charged, false);
 err_free:
 	unp_free_bitmap(bm);
 	return ERR_PTR(ret);
