@@ -38,6 +38,7 @@
  */
 #include <linux/module.h>
 #include <linux/delay.h>
+#include <linux/ktime.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -308,7 +309,10 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			unp->stats.orphan_zaps++;
 			vfio_unpinned_zap(unp, vaddr, UNP_ZAP_ORPHAN);
 		}
-		unp->stats.refused_pages += !ok && writable;
+		if (!ok && writable) {
+			unp->stats.refused_pages++;
+			trace_unpinned_refuse(vaddr, pfn);
+		}
 	}
 }
 
@@ -389,6 +393,36 @@ static void unp_walk_chunk(struct vfio_unpinned_mm *unp, unsigned long index,
 	}
 }
 
+/* 0 if nobody wants to know how long something takes */
+static u64 unp_begin(struct vfio_unpinned_mm *unp)
+{
+	return READ_ONCE(unp->times.on) ? ktime_get_ns() : 0;
+}
+
+/* The lock is about to be dropped, it was taken at @began. */
+static void unp_count_hold(struct vfio_unpinned_mm *unp, u64 began)
+{
+	lockdep_assert_held(&unp->lock);
+	if (began)
+		unp->times.hold_max = max(unp->times.hold_max,
+					  ktime_get_ns() - began);
+}
+
+/* A late pass that began at @began is over. */
+static void unp_count_late_pass(struct vfio_unpinned_mm *unp, u64 began)
+{
+	struct vfio_unpinned_times *times = &unp->times;
+	u64 ns;
+
+	if (!began)
+		return;
+	ns = ktime_get_ns() - began;
+	spin_lock(&unp->lock);
+	times->late_pass[min_t(int, fls64(ns), UNP_TIME_BUCKETS - 1)]++;
+	times->late_pass_max = max(times->late_pass_max, ns);
+	spin_unlock(&unp->lock);
+}
+
 /**
  * vfio_unpinned_walk - Call a function for each present leaf of a range
  * @unp: the address space
@@ -410,8 +444,10 @@ void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 	unsigned long index = start >> UNP_CHUNK_SHIFT;
 	struct vfio_unpinned_chunk *chunk;
 	unsigned long seen = 0;
+	u64 began;
 
 	spin_lock(&unp->lock);
+	began = unp_begin(unp);
 	xa_for_each_range(&unp->chunks, index, chunk, index,
 			  last >> UNP_CHUNK_SHIFT) {
 		seen += chunk->leaves ? UNP_CHUNK_WORDS : 1;
@@ -420,12 +456,15 @@ void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 			continue;
 		seen = 0;
 		vfio_unpinned_commit(unp);
+		unp_count_hold(unp, began);
 		spin_unlock(&unp->lock);
 		if (may_sleep)
 			cond_resched();
 		spin_lock(&unp->lock);
+		began = unp_begin(unp);
 	}
 	vfio_unpinned_commit(unp);
+	unp_count_hold(unp, began);
 	spin_unlock(&unp->lock);
 }
 
@@ -441,6 +480,7 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 {
 	bool own = range->owner == unp;
 	bool force = test_bit(MMF_UNSTABLE, &unp->mn.mm->flags);
+	u64 began = unp_begin(unp);
 
 	if (range->start >= range->end)
 		return;
@@ -454,6 +494,7 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	vfio_unpinned_walk(unp, range->start, range->end - 1,
 			   mmu_notifier_range_blockable(range),
 			   own ? unp_ungate_page : unp_late_page, &force);
+	unp_count_late_pass(unp, began);
 }
 
 /* A test makes the guest mark and touch here. */

@@ -165,6 +165,26 @@ struct vfio_unpinned_stats {
 	u64 leaves;		/* present now */
 };
 
+/* One counter per power of 2 of nanoseconds; the last one is for all above. */
+#define UNP_TIME_BUCKETS	36
+
+/**
+ * struct vfio_unpinned_times - How long late passes take
+ * @on: measure; written by the user of debugfs, read without a lock
+ * @late_pass: passes by the number of bits of their nanoseconds, as fls64()
+ *	counts them; vfio_unpinned_mm.lock
+ * @late_pass_max: the longest one; same lock
+ * @hold_max: the longest time for which a walk held the lock; same lock
+ *
+ * In nanoseconds. Passes that may sleep include the time for which they did.
+ */
+struct vfio_unpinned_times {
+	bool on;
+	u64 late_pass[UNP_TIME_BUCKETS];
+	u64 late_pass_max;
+	u64 hold_max;
+};
+
 /**
  * struct vfio_unpinned_mm - Everything unpinned of one user address space
  * @mn: the subscription
@@ -183,6 +203,7 @@ struct vfio_unpinned_stats {
  * @shrink_index: chunk where the shrinker goes on; @lock
  * @want_populate: marked pages without a leaf may exist; @lock
  * @stats: counters; @lock
+ * @times: of late passes, if somebody wants to know
  * @work: releases late pins and populates marked pages
  * @shrinker: releases late pins under pressure
  * @debugfs: directory of the counters
@@ -204,6 +225,7 @@ struct vfio_unpinned_mm {
 	bool dead;
 	bool want_populate;
 	struct vfio_unpinned_stats stats;
+	struct vfio_unpinned_times times;
 	struct delayed_work work;
 	struct shrinker *shrinker;
 	struct dentry *debugfs;

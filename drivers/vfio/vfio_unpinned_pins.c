@@ -121,8 +121,11 @@ static bool unp_account_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 	lockdep_assert_held(&unp->lock);
 	if (vfio_unpinned_break_pin ||
-	    unp->stats.late_pins + cost > unp->bitmap->limit)
+	    unp->stats.late_pins + cost > unp->bitmap->limit) {
+		trace_unpinned_limit(vaddr, cost, unp->stats.late_pins,
+				     unp->bitmap->limit);
 		return false;
+	}
 	vfio_unpinned_word(unp, vaddr, &chunk);
 	chunk->pins++;
 	unp->stats.pin_events++;

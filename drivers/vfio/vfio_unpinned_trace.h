@@ -68,6 +68,35 @@ TRACE_EVENT(unpinned_zap,
 		      show_unp_reason(__entry->reason))
 );
 
+/* A marked page can't be held: @cost pages more are over the limit. */
+TRACE_EVENT(unpinned_limit,
+	    TP_PROTO(unsigned long vaddr, unsigned long cost,
+		     unsigned long late_pins, unsigned long limit),
+	    TP_ARGS(vaddr, cost, late_pins, limit),
+	    TP_STRUCT__entry(__field(unsigned long, vaddr)
+			     __field(unsigned long, cost)
+			     __field(unsigned long, late_pins)
+			     __field(unsigned long, limit)),
+	    TP_fast_assign(__entry->vaddr = vaddr;
+			   __entry->cost = cost;
+			   __entry->late_pins = late_pins;
+			   __entry->limit = limit;),
+	    TP_printk("vaddr=%#lx cost=%lu late_pins=%lu limit=%lu",
+		      __entry->vaddr, __entry->cost, __entry->late_pins,
+		      __entry->limit)
+);
+
+/* Memory that gets no leaf: the devices will fault there. */
+TRACE_EVENT(unpinned_refuse,
+	    TP_PROTO(unsigned long vaddr, unsigned long pfn),
+	    TP_ARGS(vaddr, pfn),
+	    TP_STRUCT__entry(__field(unsigned long, vaddr)
+			     __field(unsigned long, pfn)),
+	    TP_fast_assign(__entry->vaddr = vaddr;
+			   __entry->pfn = pfn;),
+	    TP_printk("vaddr=%#lx pfn=%#lx", __entry->vaddr, __entry->pfn)
+);
+
 #endif /* VFIO_UNPINNED_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH
