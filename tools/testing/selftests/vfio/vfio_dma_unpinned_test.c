@@ -134,6 +134,32 @@ TEST_F_TIMEOUT(life, faults_are_counted, RIG_TIMEOUT_S)
 	EXPECT_EQ(stat_wait("dma_faults", 2), 2);
 }
 
+/* How many, never how long: that depends on the machine. */
+TEST_F_TIMEOUT(life, late_passes_are_measured, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	s64 passes;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	rig_map(rig);
+	mem_bracket(rig_vaddr(rig, 0));
+	EXPECT_EQ(late_pass_get("on"), 0);
+	EXPECT_EQ(late_pass_get("late_passes"), 0);
+	late_pass_measure(true);
+	guest_touch(rig->guest, rig_iova(0));
+	mem_bracket(rig_vaddr(rig, 0));
+	passes = late_pass_get("late_passes");
+	EXPECT_GT(passes, 0);
+	EXPECT_GT(late_pass_get("late_pass_max"), 0);
+	EXPECT_GT(late_pass_get("hold_max"), 0);
+	/* Off: what was measured stays, and no more comes. */
+	late_pass_measure(false);
+	passes = late_pass_get("late_passes");
+	mem_bracket(rig_vaddr(rig, 0));
+	EXPECT_EQ(late_pass_get("late_passes"), passes);
+}
+
 TEST_F_TIMEOUT(life, discard, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <dirent.h>
+#include <fcntl.h>
+#include <glob.h>
 #include <libgen.h>
 #include <limits.h>
 #include <sys/ioctl.h>
@@ -230,13 +232,13 @@ bool stats_available(void)
 }
 
 /* The value in "@name: value" of one file, 0 if the directory is gone by now. */
-static s64 stat_read(const char *dir, const char *name)
+static s64 stat_read(const char *dir, const char *base, const char *name)
 {
 	char path[PATH_MAX], line[128];
 	size_t len = strlen(name);
 	FILE *file;
 
-	snprintf(path, sizeof(path), STATS_DIR "/%s/stats", dir);
+	snprintf(path, sizeof(path), STATS_DIR "/%s/%s", dir, base);
 	file = fopen(path, "r");
 	if (!file)
 		return 0;
@@ -249,7 +251,7 @@ static s64 stat_read(const char *dir, const char *name)
 	TEST_FAIL("no %s in %s", name, path);
 }
 
-s64 stat_of(pid_t pid, const char *name)
+static s64 file_stat_of(pid_t pid, const char *base, const char *name)
 {
 	char prefix[16];
 	struct dirent *entry;
@@ -265,10 +267,39 @@ s64 stat_of(pid_t pid, const char *name)
 			continue;
 		if (value < 0)
 			value = 0;
-		value += stat_read(entry->d_name, name);
+		value += stat_read(entry->d_name, base, name);
 	}
 	closedir(dir);
 	return value;
+}
+
+s64 stat_of(pid_t pid, const char *name)
+{
+	return file_stat_of(pid, "stats", name);
+}
+
+s64 late_pass_get(const char *name)
+{
+	return file_stat_of(getpid(), "late_pass_ns", name);
+}
+
+void late_pass_measure(bool on)
+{
+	char pattern[PATH_MAX];
+	glob_t found;
+	size_t n;
+	int fd;
+
+	snprintf(pattern, sizeof(pattern), STATS_DIR "/%d-*/late_pass_ns",
+		 getpid());
+	TEST_ASSERT(!glob(pattern, 0, NULL, &found), "no %s", pattern);
+	for (n = 0; n < found.gl_pathc; n++) {
+		fd = open(found.gl_pathv[n], O_WRONLY);
+		TEST_ASSERT(fd >= 0 && write(fd, on ? "1" : "0", 1) == 1,
+			    "write of %s", found.gl_pathv[n]);
+		close(fd);
+	}
+	globfree(&found);
 }
 
 s64 stat_wait_of(pid_t pid, const char *name, s64 value)

@@ -120,6 +120,13 @@ static inline s64 stat_get(const char *name)
 	return stat_of(getpid(), name);
 }
 
+/*
+ * Times of late passes: switch the measurement, which starts from 0, and get a
+ * value by name.
+ */
+void late_pass_measure(bool on);
+s64 late_pass_get(const char *name);
+
 /* Reasons for SKIP() */
 #define NO_STATS	"no vfio directory in debugfs"
 #define NO_SWAP		"no swap space"
