@@ -180,8 +180,9 @@ run_job() {
 	printf '%s\n' "$text"
 }
 
-# test_models: all jobs, as many at a time as there are CPUs.
-test_models() {
+# test_models: all jobs, as many at a time as there are CPUs. A subshell, since the
+# caller has a job of its own, which is not to be waited for.
+test_models() (
 	local job number=0 words
 	rm -rf "$OUT/test/models"
 	mkdir -p "$OUT/test/models"
@@ -194,4 +195,4 @@ test_models() {
 	echo "1..$number"
 	(($(find "$OUT/test/models" -name '*.result' | wc -l) == number)) &&
 		! grep -q '^not ok' "$OUT"/test/models/*.result
-}
+)
