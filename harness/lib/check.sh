@@ -172,14 +172,19 @@ check_sparse() { analyse C=2; }
 # Options that come with a later commit do not exist yet, and own files are only
 # built with their option.
 build_commit() {
-	local commit=$1 dir=$CACHE/build/check-$# objects=()
+	local commit=$1 dir=$CACHE/build/check-$# objects=() without=none
 	shift
 	mkdir -p "$dir"
 	check_out "${SRC[linux]}" "$commit"
 	kernel_make "${SRC[linux]}" "$dir" tinyconfig
 	"${SRC[linux]}/scripts/kconfig/merge_config.sh" -m -O "$dir" "$dir/.config" "$@" >/dev/null
 	kernel_make "${SRC[linux]}" "$dir" olddefconfig
-	mapfile -t objects < <(kernel_objects "$commit" M; (($# == 1)) || kernel_objects "$commit" A)
+	# What only our options bring into the build
+	grep -q '^CONFIG_PAGE_EXTENSION=y' "$dir/.config" || without=mm/page_ext.o
+	mapfile -t objects < <({
+		kernel_objects "$commit" M
+		(($# == 1)) || kernel_objects "$commit" A
+	} | grep -vFx "$without")
 	kernel_make "${SRC[linux]}" "$dir" KCFLAGS=-Werror "${objects[@]}"
 }
 
