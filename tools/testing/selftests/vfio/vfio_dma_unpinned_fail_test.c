@@ -155,18 +155,19 @@ do {									\
 } while (0)
 
 /* I1 holds for @page. The counters may be missing: debugfs allocates too. */
-#define CHECK_TOUCH(page)						\
-do {									\
-	guest_touch(self->rig.guest, rig_iova(page));			\
-	EXPECT_TRUE(rig_dma_works(&self->rig, page));			\
-} while (0)
+static void check_touch(struct __test_metadata *_metadata, struct rig *rig,
+			u64 page)
+{
+	guest_touch(rig->guest, rig_iova(page));
+	EXPECT_TRUE(rig_dma_works(rig, page));
+}
 
 TEST_F_TIMEOUT(fail, map, 4 * RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 
-	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region), CHECK_TOUCH(0),
-	      rig_unmap(rig), ENOMEM);
+	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
+	      check_touch(_metadata, rig, 0), rig_unmap(rig), ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
@@ -294,7 +295,7 @@ TEST_F_TIMEOUT(fail, touch, 4 * RIG_TIMEOUT_S)
 		ASSERT_TRUE(!err || touch_injected);
 		ASSERT_TRUE(!err || err == EFAULT || err == ENOMEM);
 		EXPECT_EQ(stat_get("leaves"), !err);
-		CHECK_TOUCH(0);
+		check_touch(_metadata, rig, 0);
 	} while (touch_injected);
 	printf("# %lu failures injected, %lu touches failed\n", self->injected,
 	       self->failed);
