@@ -22,6 +22,7 @@ reset    -DNP=1 -DNV=2 -DNM=1 -DRESET
 small    -DNP=1 -DNV=2 -DNM=1 -DMIGRATE
 drop     -DNP=1 -DNV=1 -DNM=1 -DNF=4 -DDROP -DMIGRATE -DPOPULATE
 livelock* -DNP=1 -DNV=2 -DNM=2 -DMIGRATE -DLIVENESS -DROUNDS=1
+livelock2* -DNP=2 -DNV=2 -DNM=2 -DLIVENESS -DROUNDS=1
 '
 
 protocol_options() { awk -v n="$1" '$1 == n || $1 == n "*" { $1 = ""; print }' <<<"$PROTOCOL_CONFIGS"; }
