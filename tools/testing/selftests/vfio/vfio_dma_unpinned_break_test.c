@@ -11,6 +11,7 @@
 #include <sys/klog.h>
 #include <sys/syscall.h>
 
+#include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -25,16 +26,9 @@
 static bool set_parameter(const char *name, const char *value)
 {
 	char path[128];
-	bool done;
-	int fd;
 
 	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return false;
-	done = write(fd, value, strlen(value)) == (ssize_t)strlen(value);
-	close(fd);
-	return done;
+	return !setting_write(path, value);
 }
 
 static void reset_parameters(void)

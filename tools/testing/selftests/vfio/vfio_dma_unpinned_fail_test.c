@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 
 #include <libvfio/hostile.h>
+#include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -31,16 +32,6 @@ FIXTURE(fail) {
 };
 
 static int fail_nth_fd;
-
-static bool write_setting(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	bool written = fd >= 0 && write(fd, value, strlen(value)) > 0;
-
-	if (fd >= 0)
-		close(fd);
-	return written;
-}
 
 /* Let all kinds of allocations fail that the calls do, without a report. */
 static const char *injection_init(void)
@@ -64,7 +55,7 @@ static const char *injection_init(void)
 	if (fail_nth_fd < 0)
 		return "no fault injection in this kernel";
 	for (n = 0; n < ARRAY_SIZE(settings); n++) {
-		if (!write_setting(settings[n].path, settings[n].value))
+		if (setting_write(settings[n].path, settings[n].value))
 			return settings[n].path;
 	}
 	return NULL;
@@ -252,13 +243,13 @@ TEST_F_TIMEOUT(fail, attach, 4 * RIG_TIMEOUT_S)
 
 	if (missing)
 		SKIP(return, "%s", missing);
-	write_setting("/sys/module/vfio_unpinned/parameters/separate_domains", "1");
+	separate_domains(true);
 	self->group_fd = open_group(device_bdf[1]);
 	ASSERT_GE(self->group_fd, 0);
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
 	SWEEP(attach(self), EXPECT_EQ(stat_get("leaves"), 1), detach(self), EIO);
-	write_setting("/sys/module/vfio_unpinned/parameters/separate_domains", "0");
+	separate_domains(false);
 	EXPECT_GT(self->failed, 0);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 }

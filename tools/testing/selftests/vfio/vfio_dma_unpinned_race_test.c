@@ -35,8 +35,6 @@
 #define CHARGE_SLACK	(512L << 10)
 #define GROWTH_KIB	2048
 
-#define SEPARATE_DOMAINS "/sys/module/vfio_unpinned/parameters/separate_domains"
-
 struct race {
 	struct rig rig;
 	bool stop;
@@ -248,16 +246,6 @@ static void *run(void *data)
 	while (!READ_ONCE(racer->race->stop))
 		racer->step(racer);
 	return NULL;
-}
-
-static void separate_domains(bool on)
-{
-	int fd = open(SEPARATE_DOMAINS, O_WRONLY);
-
-	if (fd < 0)
-		return;
-	TEST_ASSERT(write(fd, on ? "1" : "0", 1) == 1, SEPARATE_DOMAINS);
-	close(fd);
 }
 
 /* All is undone: nothing is left while the process lives on. */

@@ -12,19 +12,6 @@
 
 #define EDU2_IOVA	(RIG_EDU_IOVA + MEM_HUGE_SIZE)
 
-/* Gives each group a domain of its own, in a test configuration. */
-#define SEPARATE_DOMAINS "/sys/module/vfio_unpinned/parameters/separate_domains"
-
-static void separate_domains(bool on)
-{
-	int fd = open(SEPARATE_DOMAINS, O_WRONLY);
-
-	if (fd < 0)
-		return;
-	TEST_ASSERT(write(fd, on ? "1" : "0", 1) == 1, SEPARATE_DOMAINS);
-	close(fd);
-}
-
 struct pair {
 	struct rig rig;
 	struct iommu *iommu;	/* of the second device */

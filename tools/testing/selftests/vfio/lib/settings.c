@@ -22,12 +22,16 @@ static int nr_changed;
 int setting_write(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY);
+	ssize_t len;
 	int err = 0;
 
 	if (fd < 0)
 		return errno;
-	if (write(fd, value, strlen(value)) < 0)
+	len = write(fd, value, strlen(value));
+	if (len < 0)
 		err = errno;
+	else if (len != (ssize_t)strlen(value))
+		err = EIO;
 	close(fd);
 	return err;
 }

@@ -8,10 +8,13 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
 
 #define DEBUGFS		"/sys/kernel/debug"
 #define STATS_DIR	DEBUGFS "/vfio/unpinned"
+
+#define SEPARATE_DOMAINS "/sys/module/vfio_unpinned/parameters/separate_domains"
 
 #define STAT_TRIES		300
 #define STAT_INTERVAL_US	(100 * 1000)
@@ -173,6 +176,14 @@ void rig_late_pin(struct rig *rig, u64 page)
 {
 	rig_pin(rig, page);
 	mem_bracket(rig_vaddr(rig, page));
+}
+
+void separate_domains(bool on)
+{
+	int err = setting_write(SEPARATE_DOMAINS, on ? "1" : "0");
+
+	TEST_ASSERT(!err || err == ENOENT || err == EACCES, "%s: %s",
+		    SEPARATE_DOMAINS, strerror(err));
 }
 
 u32 unique_value(void)

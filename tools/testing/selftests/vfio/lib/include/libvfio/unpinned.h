@@ -102,6 +102,9 @@ static inline bool rig_dma_write_blocked(struct rig *rig, u64 page)
 				 rig_vaddr(rig, page));
 }
 
+/* Give each group a domain of its own or not; in a test configuration only. */
+void separate_domains(bool on);
+
 /* A value that no earlier call returned, and never 0. */
 u32 unique_value(void);
 
