@@ -14,7 +14,7 @@
 programs=
 for program in /selftests/vfio/vfio_*_test; do
 	program=${program##*/}
-	case " $HOSTILE $MOVERS " in
+	case " $HOSTILE $MOVERS $HUGETLB " in
 	*" $(expr "$program" : 'vfio_dma_unpinned_\(.*\)_test') "*) ;;
 	*) programs="$programs $program" ;;
 	esac

@@ -84,17 +84,25 @@ refuses "bootindex" "does not work with bootindex" \
 	$MACHINE $PINNING $(assign $DISK ,bootindex=1)
 refuses "an option ROM file" "does not work with romfile" \
 	$MACHINE $PINNING $(assign $EDU1 ,romfile=/firmware/bios-256k.bin)
-echo 64 > /proc/sys/vm/nr_hugepages
-refuses "RAM of huge pages" "anonymous or memfd" $MACHINE $PINNING \
-	-object memory-backend-memfd,id=ram,size=128M,hugetlb=on,hugetlbsize=2M \
+echo 160M > /sys/block/zram0/disksize
+mke2fs /dev/zram0 >/dev/null
+mkdir /run/disk
+mount -t ext2 /dev/zram0 /run/disk
+refuses "RAM from a file on a disk" "memfd or hugetlb" $MACHINE $PINNING \
+	-object memory-backend-file,id=ram,size=128M,share=on,mem-path=/run/disk/ram \
 	-machine memory-backend=ram $(assign $EDU1)
-echo 0 > /proc/sys/vm/nr_hugepages
+umount /run/disk
 
 accepts "an option ROM that is hidden" $MACHINE $PINNING \
 	$(assign $EDU1 ,romfile=/firmware/bios-256k.bin,rombar=0)
 accepts "RAM from a memfd" $MACHINE $PINNING \
 	-object memory-backend-memfd,id=ram,size=128M -machine memory-backend=ram \
 	$(assign $EDU1)
+echo 64 > /proc/sys/vm/nr_hugepages
+accepts "RAM of huge pages" $MACHINE $PINNING \
+	-object memory-backend-memfd,id=ram,size=128M,hugetlb=on,hugetlbsize=2M \
+	-machine memory-backend=ram $(assign $EDU1)
+echo 0 > /proc/sys/vm/nr_hugepages
 accepts "two unpinned devices, which share a container" \
 	$MACHINE $PINNING $(assign $EDU1) $(assign $DISK)
 containers_are 1 1

@@ -13,8 +13,9 @@
  *	page freed	warn if the count is not 0
  *
  * One lock, remap_debug_lock, covers it all, the driver's change of the leaves
- * included, so that what is counted is what the leaves were. Innermost, taken
- * with interrupts off. The look at a page that is freed is lockless: the page
+ * included, so that what is counted is what the leaves were: those are read
+ * from the page table just before, page by page, whatever the sizes of leaves.
+ * Innermost, taken with interrupts off. The look at a page that is freed is lockless: the page
  * has no other user who could set a leaf, unless something is wrong.
  */
 #include <linux/iommu.h>
@@ -23,9 +24,7 @@
 #include <linux/page_ext.h>
 #include <linux/spinlock.h>
 
-/* How many leaves one call of the driver changes */
-#define REMAP_DEBUG_BATCH	512
-/* How many leaves may wait for a flush, of all domains together */
+/* How many pages may wait for a flush, of all domains together */
 #define REMAP_DEBUG_PENDING	65536
 
 struct remap_ext {
@@ -41,7 +40,6 @@ struct remap_pending {
 };
 
 static DEFINE_SPINLOCK(remap_debug_lock);
-static struct iommu_remap_old remap_old[REMAP_DEBUG_BATCH];
 static struct remap_pending remap_pending[REMAP_DEBUG_PENDING];
 static unsigned int nr_pending;
 static bool remap_debug_off;
@@ -98,24 +96,25 @@ static void remap_debug_done(unsigned int i)
 	remap_pending[i] = remap_pending[--nr_pending];
 }
 
-/* Count what the driver has reported in remap_old. */
+/* Count what becomes of the pages of a range. Without @gather, it is flushed. */
 static void remap_debug_track(struct iommu_domain *domain, unsigned long iova,
-			      phys_addr_t paddr, size_t pgsize, size_t count,
-			      int prot, struct iommu_iotlb_gather *gather)
+			      phys_addr_t paddr, size_t size, int prot,
+			      struct iommu_iotlb_gather *gather)
 {
-	size_t i;
+	unsigned long last = iova + size - 1;
 
 	lockdep_assert_held(&remap_debug_lock);
-	for (i = 0; i < count; i++, iova += pgsize, paddr += pgsize) {
-		const struct iommu_remap_old *old = &remap_old[i];
+	for (; iova < last; iova += SZ_4K, paddr += SZ_4K) {
+		phys_addr_t old = domain->ops->iova_to_phys(domain, iova);
 
-		if (old->present && prot && old->paddr == paddr)
+		if (old && prot && old == paddr)
 			continue;
 		if (prot)
 			remap_debug_count(PHYS_PFN(paddr), 1, iova);
-		if (old->present)
-			remap_debug_defer(gather, domain, iova,
-					  PHYS_PFN(old->paddr));
+		if (old && gather)
+			remap_debug_defer(gather, domain, iova, PHYS_PFN(old));
+		else if (old)
+			remap_debug_count(PHYS_PFN(old), -1, 0);
 	}
 }
 
@@ -131,8 +130,8 @@ static void remap_debug_track(struct iommu_domain *domain, unsigned long iova,
  * @old: as for iommu_remap_pte()
  *
  * Context: Any context but NMI.
- * Return: What the driver returns. Upon an error, leaves of earlier batches are
- *	changed.
+ * Return: What the driver returns. An error ends the check: what was counted
+ *	didn't happen.
  */
 int iommu_remap_debug_pte(struct iommu_domain *domain, unsigned long iova,
 			  phys_addr_t paddr, size_t pgsize, size_t pgcount,
@@ -140,24 +139,18 @@ int iommu_remap_debug_pte(struct iommu_domain *domain, unsigned long iova,
 			  struct iommu_remap_old *old)
 {
 	unsigned long flags;
-	size_t count, done;
-	int ret = 0;
+	int ret;
 
-	for (done = 0; done < pgcount && !ret; done += count) {
-		size_t offset = done * pgsize;
-
-		count = min(pgcount - done, REMAP_DEBUG_BATCH);
-		spin_lock_irqsave(&remap_debug_lock, flags);
-		ret = domain->ops->remap_pte(domain, iova + offset,
-					     paddr + offset, pgsize, count,
-					     prot, gather, remap_old);
-		if (!ret)
-			remap_debug_track(domain, iova + offset, paddr + offset,
-					  pgsize, count, prot, gather);
-		if (!ret && old)
-			memcpy(old + done, remap_old, count * sizeof(*old));
-		spin_unlock_irqrestore(&remap_debug_lock, flags);
-	}
+	spin_lock_irqsave(&remap_debug_lock, flags);
+	/* The driver itself flushes when it sets superpages. */
+	remap_debug_track(domain, iova, paddr, pgsize * pgcount, prot,
+			  pgsize > SZ_4K ? NULL : gather);
+	ret = domain->ops->remap_pte(domain, iova, paddr, pgsize, pgcount, prot,
+				     gather, old);
+	if (ret)
+		WRITE_ONCE(remap_debug_off, true);
+	spin_unlock_irqrestore(&remap_debug_lock, flags);
+	WARN_ONCE(ret, "remap: error %d, the check is off\n", ret);
 	return ret;
 }
 

@@ -70,222 +70,12 @@ module_param_named(pause_ms, vfio_unpinned_pause_ms, uint, 0644);
 MODULE_PARM_DESC(pause_ms, "TEST: milliseconds to wait between the passes");
 #endif
 
-/**
- * vfio_unpinned_word - Find the word of a user page
- * @unp: the address space
- * @vaddr: user address of the page
- * @chunk: receives the chunk that the word is in; may be NULL
- *
- * Context: Any context, with @unp->lock held.
- * Return: The word, or NULL if no mapping is near @vaddr.
- */
-unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
-				  unsigned long vaddr,
-				  struct vfio_unpinned_chunk **chunk)
-{
-	struct vfio_unpinned_chunk *c;
-
-	lockdep_assert_held(&unp->lock);
-	c = xa_load(&unp->chunks, vaddr >> UNP_CHUNK_SHIFT);
-	if (!c)
-		return NULL;
-	if (chunk)
-		*chunk = c;
-	return &c->leaf[(vaddr >> PAGE_SHIFT) % UNP_CHUNK_WORDS];
-}
-
-/**
- * vfio_unpinned_page_ok - May this page frame have a leaf?
- * @pfn: the page frame number
- *
- * What a VMA is changes under a mapping, so each page is judged. A page whose
- * content belongs to a file system must not be written behind its back.
- *
- * Context: Any context; the page stays referenced by the caller.
- * Return: true for anonymous and shmem memory that is not poisoned.
- */
-bool vfio_unpinned_page_ok(unsigned long pfn)
-{
-	struct folio *folio;
-	struct page *page;
-
-	if (!pfn_valid(pfn))
-		return false;
-	page = pfn_to_page(pfn);
-	if (PageReserved(page) || is_zone_device_page(page) || PageHWPoison(page))
-		return false;
-	folio = page_folio(page);
-	if (folio_test_hugetlb(folio))
-		return false;
-	return folio_test_anon(folio) || folio_test_swapbacked(folio);
-}
-
-/**
- * vfio_unpinned_remap - Set, replace or clear leaves in one domain
- * @unp: the address space
- * @d: the domain
- * @iova: of the first leaf
- * @pfn: what the first leaf shall point at
- * @count: how many leaves
- * @prot: what they permit, 0 clears
- *
- * What has to be flushed is gathered.
- *
- * Context: Any context, with @unp->lock held. The caller commits.
- */
-void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
-			 struct vfio_unpinned_domain *d, unsigned long iova,
-			 unsigned long pfn, size_t count, int prot)
-{
-	lockdep_assert_held(&unp->lock);
-	WARN_ON_ONCE(iommu_remap_pte(d->domain, iova, PFN_PHYS(pfn), PAGE_SIZE,
-				     count, prot, &d->gather, NULL));
-	if (d->gather.end && list_empty(&d->flush_link))
-		list_add(&d->flush_link, &unp->flush_list);
-}
-
-/*
- * Write the leaves of one user page in all domains of all mappings that cover
- * it: @prot 0 clears. Returns whether a mapping that is not dying covers it.
- */
-static bool unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			     unsigned long pfn, int prot)
-{
-	struct interval_tree_node *node;
-	bool covered = false;
-
-	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
-	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
-		struct vfio_unpinned_map *map =
-			container_of(node, struct vfio_unpinned_map, node);
-		struct vfio_unpinned_attach *a;
-
-		covered |= !map->dying;
-		list_for_each_entry(a, &map->attaches, link) {
-			bool dying = map->dying || a->dying;
-
-			/* A dying one must not keep the old frame either. */
-			vfio_unpinned_remap(unp, a->to,
-					    map->iova + vaddr - node->start,
-					    pfn, 1, dying ? 0 : prot);
-		}
-	}
-	return covered;
-}
-
-/**
- * vfio_unpinned_commit - Flush, then drop the late pins that waited for it
- * @unp: the address space
- *
- * To be called before the lock is dropped by whoever cleared or replaced
- * leaves: who gets the lock next may rely on them being gone.
- * Litmus: flush-free
- *
- * Context: Any context, with @unp->lock held.
- */
-void vfio_unpinned_commit(struct vfio_unpinned_mm *unp)
-{
-	struct vfio_unpinned_domain *d, *next;
-
-	lockdep_assert_held(&unp->lock);
-	list_for_each_entry_safe(d, next, &unp->flush_list, flush_link) {
-		list_del_init(&d->flush_link);
-		if (vfio_unpinned_break_flush) {
-			iommu_iotlb_gather_init(&d->gather);
-			continue;
-		}
-		iommu_iotlb_sync(d->domain, &d->gather);
-		unp->stats.flushes++;
-	}
-	while (unp->nr_unpin)
-		unpin_user_page(unp->unpin[--unp->nr_unpin]);
-}
-
-/* The device may have written the page up to the flush. */
-static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			unsigned long word)
-{
-	lockdep_assert_held(&unp->lock);
-	folio_mark_dirty(page_folio(unp_page(word)));
-	if (!(word & UNP_PINNED))
-		return;
-	if (unp->nr_unpin == UNP_UNPIN_BATCH)
-		vfio_unpinned_commit(unp);
-	unp->unpin[unp->nr_unpin++] = unp_page(word);
-	vfio_unpinned_drop_pin(unp, vaddr);
-}
-
-/**
- * vfio_unpinned_set - Set the leaves of a page, or replace them
- * @unp: the address space
- * @vaddr: user address of the page
- * @pfn: what the leaves shall point at
- * @flags: UNP_GATED or UNP_PINNED; the latter comes with the pin
- *
- * Context: Any context, with @unp->lock held. The caller commits.
- * Return: false, with nothing done, if no mapping covers the page.
- */
-bool vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-		       unsigned long pfn, unsigned long flags)
-{
-	struct vfio_unpinned_chunk *chunk;
-	unsigned long *word, old;
-
-	word = vfio_unpinned_word(unp, vaddr, &chunk);
-	if (!word || !unp_write_leaves(unp, vaddr, pfn, UNP_PROT))
-		return false;
-
-	old = *word;
-	if (old & UNP_PRESENT) {
-		/* A frame that is not pinned can't change without a bracket. */
-		WARN_ON_ONCE(!(old & UNP_PINNED));
-		unp->stats.orphan_zaps++;
-		trace_unpinned_zap(vaddr, old, UNP_ZAP_ORPHAN);
-		if (old & UNP_PINNED)
-			unp_put_old(unp, vaddr, old);
-	} else {
-		chunk->leaves++;
-		unp->stats.leaves++;
-	}
-	*word = PFN_PHYS(pfn) | flags | UNP_PRESENT;
-	trace_unpinned_populate(vaddr, *word);
-	return true;
-}
-
-/**
- * vfio_unpinned_zap - Clear the leaves of a page
- * @unp: the address space
- * @vaddr: user address of a page that has leaves
- * @reason: for the tracepoint
- *
- * Context: Any context, with @unp->lock held. The caller commits.
- */
-void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-		       enum vfio_unpinned_zap_reason reason)
-{
-	struct vfio_unpinned_chunk *chunk;
-	unsigned long *word, old;
-
-	word = vfio_unpinned_word(unp, vaddr, &chunk);
-	if (WARN_ON_ONCE(!word || !(*word & UNP_PRESENT)))
-		return;
-
-	old = *word;
-	unp_write_leaves(unp, vaddr, 0, 0);
-	chunk->leaves--;
-	unp->stats.leaves--;
-	unp->stats.zaps++;
-	trace_unpinned_zap(vaddr, old, reason);
-	unp_put_old(unp, vaddr, old);
-	*word = 0;
-}
-
-/* One page at the gate. */
+/* One page at the gate. KVM maps no more of it, so neither do we. */
 static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long pfn, bool writable)
 {
-	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, &chunk);
 	bool same, ok;
 
 	if (!word)
@@ -293,27 +83,132 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 	*word &= ~UNP_POPULATE;
 	ok = vfio_unpinned_page_ok(pfn);
-	same = (*word & UNP_PRESENT) && unp_pfn(*word) == pfn;
+	same = vfio_unpinned_has_pfn(unp, vaddr, UNP_PRESENT, pfn);
+	if (ok && same && writable && chunk->huge && !(*word & UNP_GATED)) {
+		vfio_unpinned_split_word(unp, vaddr);
+		word = vfio_unpinned_word(unp, vaddr, NULL);
+		same = *word & UNP_PRESENT;
+	}
 	if (ok && same) {
 		if (writable)
 			*word |= UNP_GATED;
-	} else if (ok && writable) {
-		if (vfio_unpinned_set(unp, vaddr, pfn, UNP_GATED))
-			unp->stats.populates++;
-	} else {
-		/*
-		 * The guest reads other memory here than its devices write:
-		 * let them fault instead.
-		 */
-		if (*word & UNP_PRESENT) {
-			unp->stats.orphan_zaps++;
-			vfio_unpinned_zap(unp, vaddr, UNP_ZAP_ORPHAN);
-		}
-		if (!ok && writable) {
-			unp->stats.refused_pages++;
-			trace_unpinned_refuse(vaddr, pfn);
-		}
+		return;
 	}
+	/*
+	 * The guest reads other memory here than its devices write: let them
+	 * fault instead.
+	 */
+	if ((*word & UNP_PRESENT) && (chunk->huge || !ok || !writable)) {
+		unp->stats.orphan_zaps++;
+		vfio_unpinned_zap(unp, vaddr, UNP_ZAP_ORPHAN);
+	}
+	if (ok && writable) {
+		unp->stats.populates += vfio_unpinned_set(unp, vaddr, PAGE_SIZE,
+							  pfn, UNP_GATED);
+	} else if (writable) {
+		unp->stats.refused_pages++;
+		trace_unpinned_refuse(vaddr, pfn);
+	}
+}
+
+/* Whoever is about to populate a page of the chunk has to look again. */
+static void unp_end_populate(struct vfio_unpinned_mm *unp,
+			     struct vfio_unpinned_chunk *chunk)
+{
+	unsigned long i;
+
+	lockdep_assert_held(&unp->lock);
+	for (i = 0; chunk->populate && i < UNP_CHUNK_WORDS; i++)
+		chunk->leaf[i] &= ~UNP_POPULATE;
+	chunk->populate = false;
+}
+
+/*
+ * A chunk of a hugetlb page at the gate; @vaddr and @pfn are where the chunk
+ * starts. Returns whether its leaves have to be set.
+ */
+static bool unp_gate_chunk(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long pfn, bool writable)
+{
+	struct vfio_unpinned_chunk *chunk;
+
+	lockdep_assert_held(&unp->lock);
+	if (!vfio_unpinned_word(unp, vaddr, &chunk))
+		return false;
+	unp_end_populate(unp, chunk);
+	vfio_unpinned_zap_others(unp, vaddr, pfn);
+	if (writable && chunk->huge)
+		chunk->huge |= UNP_GATED;
+	return writable && !chunk->huge;
+}
+
+/* Can each mapping of the hugetlb page at @vaddr have one leaf for all of it? */
+static bool unp_fits(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		     unsigned long size)
+{
+	unsigned long last = vaddr + size - 1;
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&unp->lock);
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
+	     node = interval_tree_iter_next(node, vaddr, last)) {
+		struct vfio_unpinned_map *map =
+			container_of(node, struct vfio_unpinned_map, node);
+
+		if (node->start > vaddr || node->last < last ||
+		    !IS_ALIGNED(map->iova + vaddr - node->start, size))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * How much of a hugetlb page can be done in one go, if KVM maps what is from
+ * @vaddr up to @end: all of it where it can have one leaf, else a chunk, or 0 if
+ * it is less or not hugetlb. KVM maps no more than the page table of the user
+ * does in one entry, so brackets that change that entry are over all of it.
+ */
+static unsigned long unp_hugetlb_size(struct vfio_unpinned_mm *unp,
+				      unsigned long vaddr, unsigned long end,
+				      unsigned long pfn)
+{
+	struct folio *folio;
+	unsigned long size;
+
+	lockdep_assert_held(&unp->lock);
+	if (!IS_ALIGNED(vaddr | PFN_PHYS(pfn), UNP_CHUNK_SIZE) ||
+	    end - vaddr < UNP_CHUNK_SIZE || !vfio_unpinned_page_ok(pfn))
+		return 0;
+	folio = page_folio(pfn_to_page(pfn));
+	if (!folio_test_hugetlb(folio))
+		return 0;
+	size = folio_size(folio);
+	if (IS_ALIGNED(vaddr | PFN_PHYS(pfn), size) && end - vaddr >= size &&
+	    unp_fits(unp, vaddr, size))
+		return size;
+	return UNP_CHUNK_SIZE;
+}
+
+/* As much of [@vaddr, @end) as can be done in one go. Returns how much that is. */
+static unsigned long unp_gate(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long end, unsigned long pfn,
+			      bool writable)
+{
+	unsigned long size = unp_hugetlb_size(unp, vaddr, end, pfn), off;
+	bool set = false;
+
+	lockdep_assert_held(&unp->lock);
+	if (!size) {
+		unp_gate_page(unp, vaddr, pfn, writable);
+		return PAGE_SIZE;
+	}
+	for (off = 0; off < size; off += UNP_CHUNK_SIZE)
+		set |= unp_gate_chunk(unp, vaddr + off, pfn + PHYS_PFN(off),
+				      writable);
+	if (set)
+		unp->stats.populates += vfio_unpinned_set(unp, vaddr, size, pfn,
+						UNP_GATED | UNP_HUGE);
+	return size;
 }
 
 /*
@@ -328,15 +223,23 @@ static void unp_change_pte(struct mmu_notifier *mn, struct mm_struct *mm,
 {
 	struct vfio_unpinned_mm *unp =
 		container_of(mn, struct vfio_unpinned_mm, mn);
-	unsigned long i;
+	unsigned long end = address + nr_pages * PAGE_SIZE;
+	unsigned long size, done = 0;
 
 	spin_lock(&unp->lock);
-	if (!unp->dead) {
-		for (i = 0; i < nr_pages; i++)
-			unp_gate_page(unp, address + i * PAGE_SIZE, pfn + i,
-				      writable);
+	for (; address < end && !unp->dead; address += size) {
+		size = unp_gate(unp, address, end, pfn, writable);
+		pfn += PHYS_PFN(size);
+		done += size;
+		if (done < UNP_BATCH_WORDS * PAGE_SIZE)
+			continue;
+		/* A bracket still has to wait, for KVM. */
+		done = 0;
 		vfio_unpinned_commit(unp);
+		spin_unlock(&unp->lock);
+		spin_lock(&unp->lock);
 	}
+	vfio_unpinned_commit(unp);
 	spin_unlock(&unp->lock);
 }
 
@@ -347,7 +250,7 @@ static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 {
 	lockdep_assert_held(&unp->lock);
 	unp->stats.marks_found++;
-	if (force || PageHWPoison(unp_page(word))) {
+	if (force || vfio_unpinned_poisoned(unp_page(word))) {
 		unp->stats.forced_zaps++;
 		*reason = UNP_ZAP_FORCED;
 		return false;
@@ -360,16 +263,36 @@ static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	return false;
 }
 
-/* One present leaf in the late pass; @arg: bool, no mark counts. */
+/* A bracket in the late pass; @force says that no mark counts. */
+struct unp_bracket {
+	unsigned long start;
+	unsigned long last;
+	bool force;
+};
+
+/*
+ * A bracket over a part of a hugetlb page changes nothing in the page table of
+ * the user, and KVM may have SPTEs of the rest.
+ */
+static bool unp_in_part(const struct unp_bracket *bracket, unsigned long vaddr,
+			unsigned long word)
+{
+	return vaddr < bracket->start - offset_in_page(bracket->start) ||
+	       vaddr + unp_size(word) - 1 > (bracket->last | ~PAGE_MASK);
+}
+
+/* One present word in the late pass; @arg: the struct unp_bracket. */
 static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long *word, void *arg)
 {
-	bool *force = arg;
+	const struct unp_bracket *bracket = arg;
 	enum vfio_unpinned_zap_reason reason = UNP_ZAP_UNMARKED;
 
 	lockdep_assert_held(&unp->lock);
-	if (vfio_unpinned_marked(unp, vaddr) &&
-	    unp_keep_marked(unp, vaddr, *word, *force, &reason))
+	if (unp_in_part(bracket, vaddr, *word))
+		return;
+	if (vfio_unpinned_marked(unp, vaddr, unp_size(*word)) &&
+	    unp_keep_marked(unp, vaddr, *word, bracket->force, &reason))
 		*word &= ~UNP_GATED;
 	else
 		vfio_unpinned_zap(unp, vaddr, reason);
@@ -387,6 +310,10 @@ static void unp_walk_chunk(struct vfio_unpinned_mm *unp, unsigned long index,
 	unsigned long *word = &chunk->leaf[(vaddr - base) >> PAGE_SHIFT];
 
 	lockdep_assert_held(&unp->lock);
+	if (chunk->huge) {
+		fn(unp, base, &chunk->huge, arg);
+		return;
+	}
 	for (; chunk->leaves && vaddr <= end; vaddr += PAGE_SIZE, word++) {
 		if (*word & UNP_PRESENT)
 			fn(unp, vaddr, word, arg);
@@ -424,13 +351,15 @@ static void unp_count_late_pass(struct vfio_unpinned_mm *unp, u64 began)
 }
 
 /**
- * vfio_unpinned_walk - Call a function for each present leaf of a range
+ * vfio_unpinned_walk - Call a function for each present word of a range
  * @unp: the address space
  * @start: first user address
  * @last: last user address
  * @may_sleep: reschedule between batches
- * @fn: called with the lock held; may zap the leaf
+ * @fn: called with the lock held; may zap the leaves
  * @arg: passed to @fn
+ *
+ * The word of a chunk may be for more than the range.
  *
  * Flushes and drops the lock for a moment every UNP_BATCH_WORDS words. All is
  * flushed upon return.
@@ -469,17 +398,22 @@ void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 }
 
 static void unp_ungate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			    unsigned long *word, void *unused)
+			    unsigned long *word, void *arg)
 {
 	lockdep_assert_held(&unp->lock);
-	*word &= ~UNP_GATED;
+	if (!unp_in_part(arg, vaddr, *word))
+		*word &= ~UNP_GATED;
 }
 
 static void unp_late_pass(struct vfio_unpinned_mm *unp,
 			  const struct mmu_notifier_range *range)
 {
 	bool own = range->owner == unp;
-	bool force = test_bit(MMF_UNSTABLE, &unp->mn.mm->flags);
+	struct unp_bracket bracket = {
+		.start = range->start,
+		.last = range->end - 1,
+		.force = test_bit(MMF_UNSTABLE, &unp->mn.mm->flags),
+	};
 	u64 began = unp_begin(unp);
 
 	if (range->start >= range->end)
@@ -491,9 +425,9 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	 * Litmus: zap-test, touch-flush
 	 */
 	smp_mb();
-	vfio_unpinned_walk(unp, range->start, range->end - 1,
+	vfio_unpinned_walk(unp, bracket.start, bracket.last,
 			   mmu_notifier_range_blockable(range),
-			   own ? unp_ungate_page : unp_late_page, &force);
+			   own ? unp_ungate_page : unp_late_page, &bracket);
 	unp_count_late_pass(unp, began);
 }
 
@@ -537,12 +471,12 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct vfio_unpinned_mm *unp =
 		container_of(mn, struct vfio_unpinned_mm, mn);
-	bool force = true;
+	struct unp_bracket all = { .last = ULONG_MAX, .force = true };
 
 	spin_lock(&unp->lock);
 	unp->dead = true;
 	spin_unlock(&unp->lock);
-	vfio_unpinned_walk(unp, 0, ULONG_MAX, true, unp_late_page, &force);
+	vfio_unpinned_walk(unp, all.start, all.last, true, unp_late_page, &all);
 }
 
 /* A page that is late-pinned can't be reclaimed, so spare it the attempt. */

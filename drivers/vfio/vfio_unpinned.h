@@ -2,7 +2,8 @@
 /*
  * VFIO: unpinned DMA mappings, private definitions
  *
- * vfio_iommu_type1_unpinned.c has the leaves: who sets them, who zaps them.
+ * vfio_iommu_type1_unpinned.c has the notifiers: who sets leaves, who zaps them.
+ * vfio_unpinned_leaf.c has the leaves and the words that go with them.
  * vfio_unpinned_map.c has the mappings and their domains.
  * vfio_unpinned_pins.c has the pin bitmap, late pins and their limit.
  * vfio_unpinned_debugfs.c shows the counters.
@@ -29,6 +30,9 @@ struct vfio_iommu_type1_pin_bitmap;
 /*
  * One word per user page says what the leaves of the page are, in every domain
  * of every mapping that covers the page. The words are in chunks of one page.
+ * A hugetlb page is as large as a chunk (PMD_SIZE) or a multiple of it. Where
+ * KVM maps a chunk of it in one piece, so does the page table of the user, which
+ * then changes in brackets over all of it: so the chunk has one word.
  *
  *	0			no leaf
  *	POPULATE		no leaf, and the host is about to set one; the
@@ -38,11 +42,14 @@ struct vfio_iommu_type1_pin_bitmap;
  *	PRESENT | PINNED	leaf, the page is held by a late pin; no bracket
  *				has passed the gate since, there is no SPTE
  *	PRESENT | PINNED | GATED  ... and KVM may have a writable SPTE for it
+ *
+ * HUGE is set besides in the word of a chunk that a hugetlb page is mapped in.
  */
 #define UNP_PRESENT	BIT(0)
 #define UNP_GATED	BIT(1)	/* the gate has validated it since the last bracket */
 #define UNP_PINNED	BIT(2)	/* a late pin is held */
 #define UNP_POPULATE	BIT(3)	/* the gate has not been here since it was set */
+#define UNP_HUGE	BIT(4)	/* the word is for all pages of its chunk */
 
 #define UNP_CHUNK_SHIFT	(PAGE_SHIFT + PAGE_SHIFT - 3)
 #define UNP_CHUNK_SIZE	BIT(UNP_CHUNK_SHIFT)
@@ -60,12 +67,17 @@ struct vfio_iommu_type1_pin_bitmap;
 /**
  * struct vfio_unpinned_chunk - The words of UNP_CHUNK_WORDS user pages
  * @leaf: the words; protected by vfio_unpinned_mm.lock
- * @leaves: how many of them are PRESENT; same lock
+ * @huge: the word for all of them, or 0; if it is not 0, it is PRESENT and no
+ *	other one is; same lock
+ * @populate: one of them may have POPULATE; same lock
+ * @leaves: how many words are PRESENT; same lock
  * @pins: how many of them are PINNED; same lock
  * @users: mappings that cover a part of it; vfio_unpinned_mm.update_lock
  */
 struct vfio_unpinned_chunk {
 	unsigned long *leaf;
+	unsigned long huge;
+	bool populate;
 	unsigned int leaves;
 	unsigned int pins;
 	unsigned int users;
@@ -147,7 +159,10 @@ struct vfio_unpinned_bitmap {
 	bool trusted;
 };
 
-/* Counters, protected by vfio_unpinned_mm.lock. In leaves, if nothing is said. */
+/*
+ * Counters, protected by vfio_unpinned_mm.lock. In words, if nothing is said: one
+ * for each page, or for each chunk of a hugetlb page.
+ */
 struct vfio_unpinned_stats {
 	u64 populates;		/* set by the gate */
 	u64 zaps;
@@ -251,6 +266,17 @@ static inline struct page *unp_page(unsigned long word)
 	return pfn_to_page(unp_pfn(word));
 }
 
+/* Bytes of user memory that the word is for */
+static inline unsigned long unp_size(unsigned long word)
+{
+	return word & UNP_HUGE ? UNP_CHUNK_SIZE : PAGE_SIZE;
+}
+
+static inline unsigned long unp_chunk_start(unsigned long vaddr)
+{
+	return vaddr & ~(UNP_CHUNK_SIZE - 1);
+}
+
 /* For vfio_iommu_type1.c */
 #if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
 struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
@@ -313,26 +339,39 @@ typedef void (*vfio_unpinned_leaf_fn)(struct vfio_unpinned_mm *unp,
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
 void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
+void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
+			unsigned long last, bool may_sleep,
+			vfio_unpinned_leaf_fn fn, void *arg);
+
+/* vfio_unpinned_leaf.c */
 unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 				  unsigned long vaddr,
 				  struct vfio_unpinned_chunk **chunk);
+bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long state, unsigned long pfn);
+bool vfio_unpinned_poisoned(struct page *page);
 bool vfio_unpinned_page_ok(unsigned long pfn);
-bool vfio_unpinned_set(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-		       unsigned long pfn, unsigned long flags);
+bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long size);
+unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
+				unsigned long vaddr, unsigned long size,
+				unsigned long pfn, unsigned long flags);
 void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       enum vfio_unpinned_zap_reason reason);
 void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 			 struct vfio_unpinned_domain *d, unsigned long iova,
 			 unsigned long pfn, size_t count, int prot);
 void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
-			unsigned long last, bool may_sleep,
-			vfio_unpinned_leaf_fn fn, void *arg);
+void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long pfn);
+void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
+			      unsigned long vaddr);
 
 /* vfio_unpinned_pins.c */
 int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
-bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long size);
 bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
 void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
 void vfio_unpinned_populate(struct vfio_unpinned_map *map);

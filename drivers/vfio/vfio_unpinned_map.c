@@ -13,6 +13,7 @@
  *
  * Locks: see vfio_iommu_type1_unpinned.c.
  */
+#include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -93,10 +94,12 @@ static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 
 static int unp_check_vma(struct vm_area_struct *vma)
 {
-	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP | VM_HUGETLB))
+	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP))
 		return -EOPNOTSUPP;
 	if (!(vma->vm_flags & VM_WRITE))
 		return -EOPNOTSUPP;
+	if (is_vm_hugetlb_page(vma))
+		return 0;
 	if (!vma_is_anonymous(vma) &&
 	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
 		return -EOPNOTSUPP;
@@ -108,7 +111,7 @@ static int unp_check_vma(struct vm_area_struct *vma)
  * what is there later is judged at the gate.
  */
 static int unp_check_range(struct mm_struct *mm, unsigned long start,
-			   unsigned long end)
+			   unsigned long end, bool *hugetlb)
 {
 	VMA_ITERATOR(vmi, mm, start);
 	struct vm_area_struct *vma;
@@ -121,6 +124,7 @@ static int unp_check_range(struct mm_struct *mm, unsigned long start,
 		ret = unp_check_vma(vma);
 		if (ret)
 			goto out;
+		*hugetlb |= is_vm_hugetlb_page(vma);
 		start = vma->vm_end;
 	}
 	if (start < end)
@@ -128,6 +132,23 @@ static int unp_check_range(struct mm_struct *mm, unsigned long start,
 out:
 	mmap_read_unlock(mm);
 	return ret;
+}
+
+/* With page tables that are shared, each bracket would be over 1 GiB. */
+static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
+			     unsigned long end)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	for_each_vma_range(vmi, vma, end) {
+		if (is_vm_hugetlb_page(vma))
+			hugetlb_disable_pmd_share(vma);
+	}
+	mmap_write_unlock(mm);
+	return 0;
 }
 
 /**
@@ -147,12 +168,15 @@ struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 						   size_t size)
 {
 	struct vfio_unpinned_map *map;
+	bool hugetlb = false;
 	int ret;
 
 	/* Also refuses what ends at the top, where the end is 0. */
 	if (!access_ok((void __user *)vaddr, size))
 		return ERR_PTR(-EFAULT);
-	ret = unp_check_range(current->mm, vaddr, vaddr + size);
+	ret = unp_check_range(current->mm, vaddr, vaddr + size, &hugetlb);
+	if (!ret && hugetlb)
+		ret = unp_unshare_range(current->mm, vaddr, vaddr + size);
 	if (ret)
 		return ERR_PTR(ret);
 
@@ -192,18 +216,21 @@ err_free:
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_create);
 
-/* Give the mapping @arg a leaf that exists already, in all of its domains. */
+/* Give the mapping @arg what leaves exist already, in all of its domains. */
 static void unp_copy_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long *word, void *arg)
 {
 	struct vfio_unpinned_map *map = arg;
+	unsigned long from = max(vaddr, map->node.start);
+	unsigned long last = min(vaddr + unp_size(*word) - 1, map->node.last);
 	struct vfio_unpinned_attach *a;
 
 	lockdep_assert_held(&unp->lock);
 	list_for_each_entry(a, &map->attaches, link)
 		vfio_unpinned_remap(unp, a->to,
-				    map->iova + vaddr - map->node.start,
-				    unp_pfn(*word), 1, UNP_PROT);
+				    map->iova + from - map->node.start,
+				    unp_pfn(*word) + PHYS_PFN(from - vaddr),
+				    PHYS_PFN(last - from) + 1, UNP_PROT);
 }
 
 static void unp_copy_leaves(struct vfio_unpinned_map *map)
@@ -412,15 +439,9 @@ EXPORT_SYMBOL_GPL(vfio_unpinned_del_domain);
 static void unp_unmap_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			   unsigned long *word, void *unused)
 {
-	struct interval_tree_node *node;
-
 	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
-	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
-		if (!container_of(node, struct vfio_unpinned_map, node)->dying)
-			return;
-	}
-	vfio_unpinned_zap(unp, vaddr, UNP_ZAP_UNMAP);
+	if (!vfio_unpinned_covered(unp, vaddr, unp_size(*word)))
+		vfio_unpinned_zap(unp, vaddr, UNP_ZAP_UNMAP);
 }
 
 /**

@@ -42,27 +42,35 @@
 
 #define UNP_BITMAP_MAX_PAGES	((u64)INT_MAX)
 
-static bool unp_bit(const struct vfio_unpinned_bitmap *bm, dma_addr_t iova)
+/* Is one of the pages of the range marked? */
+static bool unp_bits(const struct vfio_unpinned_bitmap *bm, dma_addr_t iova,
+		     unsigned long size)
 {
-	unsigned long nr = (iova >> PAGE_SHIFT) - bm->first;
+	unsigned long nr = iova >> PAGE_SHIFT, end = nr + (size >> PAGE_SHIFT);
 
-	/* Below the first page, the difference wraps. */
-	return nr < bm->npages && test_bit_le(nr, bm->bits);
+	if (end <= bm->first)
+		return false;
+	nr = max(nr, bm->first) - bm->first;
+	end = min(end - bm->first, bm->npages);
+	return find_next_bit_le(bm->bits, end, nr) < end;
 }
 
 /**
- * vfio_unpinned_marked - Does a device access this page now?
+ * vfio_unpinned_marked - Does a device access this memory now?
  * @unp: the address space
- * @vaddr: user address of the page, with or without a leaf
+ * @vaddr: user address, with or without a leaf
+ * @size: bytes, of one page or of a chunk
  *
  * Until the guest maintains its marks, every page counts as marked.
  *
  * Context: Any context, with @unp->lock held.
- * Return: true if it is marked at one of the IOVAs where it is mapped.
+ * Return: true if a page is marked at one of the IOVAs where it is mapped.
  */
-bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long size)
 {
 	const struct vfio_unpinned_bitmap *bm = unp->bitmap;
+	unsigned long last = vaddr + size - 1;
 	struct interval_tree_node *node;
 
 	lockdep_assert_held(&unp->lock);
@@ -70,24 +78,35 @@ bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 		return false;
 	if (!bm->trusted)
 		return true;
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, vaddr); node;
-	     node = interval_tree_iter_next(node, vaddr, vaddr)) {
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
+	     node = interval_tree_iter_next(node, vaddr, last)) {
 		struct vfio_unpinned_map *map =
 			container_of(node, struct vfio_unpinned_map, node);
+		unsigned long from = max(vaddr, node->start);
 
-		if (unp_bit(bm, map->iova + vaddr - node->start))
+		if (unp_bits(bm, map->iova + from - node->start,
+			     min(last, node->last) - from + 1))
 			return true;
 	}
 	return false;
 }
 
-/* Is @vaddr a PINNED page with this frame? */
-static bool unp_pinned_at(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			  unsigned long pfn)
+/* Is a page of the folio PINNED in the chunk that @vaddr is in? */
+static bool unp_pinned_in_chunk(struct vfio_unpinned_mm *unp,
+				unsigned long vaddr, unsigned long last,
+				unsigned long pfn)
 {
-	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+	struct vfio_unpinned_chunk *chunk;
 
-	return word && (*word & UNP_PINNED) && unp_pfn(*word) == pfn;
+	lockdep_assert_held(&unp->lock);
+	if (!vfio_unpinned_word(unp, vaddr, &chunk) || !chunk->pins)
+		return false;
+	last = min(last, vaddr | (UNP_CHUNK_SIZE - 1));
+	for (; vaddr <= last; vaddr += PAGE_SIZE, pfn++) {
+		if (vfio_unpinned_has_pfn(unp, vaddr, UNP_PINNED, pfn))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -98,18 +117,16 @@ static unsigned long unp_pin_cost(struct vfio_unpinned_mm *unp,
 				  unsigned long vaddr, struct page *page)
 {
 	struct folio *folio = page_folio(page);
-	unsigned long nr = folio_nr_pages(folio);
-	unsigned long idx = folio_page_idx(folio, page);
-	unsigned long i;
+	unsigned long start = vaddr - PFN_PHYS(folio_page_idx(folio, page));
+	unsigned long last = start + folio_size(folio) - 1, at;
 
 	lockdep_assert_held(&unp->lock);
-	for (i = 0; i < nr; i++) {
-		if (i != idx &&
-		    unp_pinned_at(unp, vaddr + (i - idx) * PAGE_SIZE,
-				  folio_pfn(folio) + i))
+	for (at = start; at <= last; at = unp_chunk_start(at) + UNP_CHUNK_SIZE) {
+		if (unp_pinned_in_chunk(unp, at, last,
+					folio_pfn(folio) + PHYS_PFN(at - start)))
 			return 0;
 	}
-	return nr;
+	return folio_nr_pages(folio);
 }
 
 /* Account a pin that was just taken on @page, unless the limit is in the way. */
@@ -211,12 +228,15 @@ static unsigned long unp_release_chunk(struct vfio_unpinned_mm *unp,
 	for (i = 0; i < UNP_CHUNK_WORDS && chunk->pins; i++) {
 		unsigned long vaddr = (index << UNP_CHUNK_SHIFT) +
 				      (i << PAGE_SHIFT);
+		unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
 
-		if (!(chunk->leaf[i] & UNP_PINNED) ||
-		    vfio_unpinned_marked(unp, vaddr))
-			continue;
-		unp_release_page(unp, vaddr, &chunk->leaf[i]);
-		released++;
+		if ((*word & UNP_PINNED) &&
+		    !vfio_unpinned_marked(unp, vaddr, unp_size(*word))) {
+			unp_release_page(unp, vaddr, word);
+			released++;
+		}
+		if (chunk->huge)
+			break;
 	}
 	vfio_unpinned_commit(unp);
 	return released;
@@ -285,7 +305,8 @@ static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
 
 	return word && !(*word & UNP_PRESENT) && !unp->dead && unp->bitmap &&
-	       unp->bitmap->trusted && vfio_unpinned_marked(unp, vaddr);
+	       unp->bitmap->trusted &&
+	       vfio_unpinned_marked(unp, vaddr, PAGE_SIZE);
 }
 
 /*
@@ -312,7 +333,8 @@ static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		full = !adopted;
 	}
 	if (adopted) {
-		vfio_unpinned_set(unp, vaddr, page_to_pfn(page), UNP_PINNED);
+		vfio_unpinned_set(unp, vaddr, PAGE_SIZE, page_to_pfn(page),
+				  UNP_PINNED);
 		unp->stats.worker_populates++;
 		vfio_unpinned_commit(unp);
 	}
@@ -325,6 +347,7 @@ static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 /* Returns false if the limit is reached or there is no memory. */
 static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
+	struct vfio_unpinned_chunk *chunk;
 	struct page *page;
 	bool wanted, full;
 	long ret;
@@ -332,8 +355,10 @@ static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	spin_lock(&unp->lock);
 	wanted = unp_wants_leaf(unp, vaddr);
 	full = wanted && unp->stats.late_pins >= unp->bitmap->limit;
-	if (wanted && !full)
-		*vfio_unpinned_word(unp, vaddr, NULL) |= UNP_POPULATE;
+	if (wanted && !full) {
+		*vfio_unpinned_word(unp, vaddr, &chunk) |= UNP_POPULATE;
+		chunk->populate = true;
+	}
 	spin_unlock(&unp->lock);
 	if (!wanted || full)
 		return !full;

@@ -19,6 +19,7 @@
  *	       first stage			second stage
  *	table  P RW US A			R W
  *	leaf   P RW US A, D if writable		R W, SNP if the domain asks for it
+ *	       PS above level 1			PS above level 1
  *
  * These are the bits that __domain_mapping() and pfn_to_dma_pte() set; the
  * attributes of a leaf never depend on which of the two paths wrote it.
@@ -33,14 +34,25 @@
  * the range is released, until a range that covers it whole is released or
  * unmapped, or the domain is freed.
  *
+ * Superpages
+ *
+ * A superpage takes the place of a table that lies in the range whole. The
+ * table is parked: domain->remap_tables knows the tables that may be, by what
+ * they map, since the range was prepared. A parked table is empty, and so are
+ * those below it, but for their links to each other. So a superpage is cleared
+ * by linking the table again, and split by filling it before: neither needs
+ * memory.
+ *
  * Locks
  *
  * None in remap_pte: it runs under page-table locks and inside of reclaim. The
  * caller serializes the calls for one leaf, keeps the range prepared
  * meanwhile, and keeps map_pages and unmap_pages away from it. Neighbours that
  * share a table need not be serialized: a table is linked by cmpxchg, and each
- * leaf belongs to one range. remap_prepare takes domain->lock (has_mappings,
- * has_remap, max_addr), remap_supported takes domain->cache_lock (cache_tags).
+ * leaf belongs to one range, as does each table that a superpage may displace.
+ * remap_prepare takes domain->lock (has_mappings, has_remap, max_addr), and it
+ * and remap_release take that of domain->remap_tables, which remap_pte reads
+ * under RCU; remap_supported takes domain->cache_lock (cache_tags).
  * pgd and agaw don't change anymore once has_remap is set:
  * prepare_domain_attach_device() refuses the devices that would need it.
  *
@@ -50,7 +62,8 @@
  * by clflush, and a table is flushed before the entry that makes it reachable.
  * Present leaves that changed are gathered, and intel_iommu_tlb_sync() then
  * invalidates the IOTLB only (IH set); a table is unlinked, flushed with the
- * paging-structure caches (IH clear), and only then freed.
+ * paging-structure caches (IH clear), and only then freed, or emptied when it
+ * is parked: a unit that still has the link cached must find the translation.
  *
  * Newer kernels have the table formats in drivers/iommu/generic_pt. There the
  * walk below is a pt_walk_range() down to level 0, remap_replace() belongs
@@ -71,6 +84,9 @@
 
 /* The last page that one level-1 table maps together with @pfn */
 #define REMAP_TABLE_LAST(pfn)	((pfn) | (level_size(2) - 1))
+
+/* Superpages are leaves of levels 2 and 3 */
+#define REMAP_TOP_LEVEL		3
 
 /* What a unit with SSADE sets in a second-stage leaf: A and D */
 #define REMAP_HW_BITS		(BIT_ULL(8) | DMA_SL_PTE_DIRTY)
@@ -96,6 +112,20 @@ static bool remap_present(u64 val)
 static bool remap_is_table(u64 val)
 {
 	return remap_present(val) && !(val & DMA_PTE_LARGE_PAGE);
+}
+
+/* Bytes that an entry of @level maps */
+static unsigned long remap_bytes(int level)
+{
+	return level_size(level) << VTD_PAGE_SHIFT;
+}
+
+/* Is all that an entry of @level maps together with @pfn in [@first, @last]? */
+static bool remap_whole(unsigned long pfn, int level, unsigned long first,
+			unsigned long last)
+{
+	return (pfn & level_mask(level)) >= first &&
+	       (pfn | ~level_mask(level)) <= last;
 }
 
 static struct dma_pte *remap_entry(u64 table, unsigned long pfn, int level)
@@ -229,8 +259,37 @@ static int remap_link(struct dmar_domain *domain, struct dma_pte *pte,
 	return 0;
 }
 
-/* Build all tables that the walk to the leaf of @pfn goes through. */
-static int remap_build(struct dmar_domain *domain, unsigned long pfn, gfp_t gfp)
+/* Where remap_tables has the table that a superpage of @level displaces */
+static unsigned long remap_place(unsigned long pfn, int level)
+{
+	return pfn >> level_to_offset_bits(level) << 1 |
+	       (level == REMAP_TOP_LEVEL);
+}
+
+/* Remember the table below the entry of @pfn at @level, for a superpage. */
+static int remap_keep(struct dmar_domain *domain, unsigned long pfn, int level,
+		      u64 val, gfp_t gfp)
+{
+	void *table = phys_to_virt(val & VTD_PAGE_MASK);
+	unsigned long place = remap_place(pfn, level);
+
+	if (xa_load(&domain->remap_tables, place) == table)
+		return 0;
+	return xa_err(xa_store(&domain->remap_tables, place, table, gfp));
+}
+
+/* Is there a page size for leaves of @level? */
+static bool remap_has_level(struct dmar_domain *domain, int level)
+{
+	return level <= min(domain->iommu_superpage + 1, REMAP_TOP_LEVEL);
+}
+
+/*
+ * Build all tables that the walk to the leaf of @pfn goes through, for a range
+ * of pages from @first to @last.
+ */
+static int remap_build(struct dmar_domain *domain, unsigned long pfn,
+		       unsigned long first, unsigned long last, gfp_t gfp)
 {
 	int level = agaw_to_level(domain->agaw);
 	struct dma_pte *pte = &domain->pgd[pfn_level_offset(pfn, level)];
@@ -244,6 +303,12 @@ static int remap_build(struct dmar_domain *domain, unsigned long pfn, gfp_t gfp)
 		}
 		if (!remap_is_table(READ_ONCE(pte->val)))
 			return -EINVAL;
+		if (remap_has_level(domain, level) &&
+		    remap_whole(pfn, level, first, last)) {
+			ret = remap_keep(domain, pfn, level, pte->val, gfp);
+			if (ret)
+				return ret;
+		}
 
 		/* Also if another one linked it: his flush may be yet to come */
 		remap_flush_cache(domain, pte, sizeof(*pte));
@@ -270,8 +335,8 @@ int intel_iommu_remap_prepare(struct iommu_domain *domain, unsigned long iova,
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 	unsigned long last = (iova + size - 1) >> VTD_PAGE_SHIFT;
-	unsigned long pfn = iova >> VTD_PAGE_SHIFT;
-	unsigned long flags;
+	unsigned long first = iova >> VTD_PAGE_SHIFT;
+	unsigned long pfn, flags;
 	int ret;
 
 	if (!remap_in_reach(dmar_domain, iova + size - 1))
@@ -281,10 +346,12 @@ int intel_iommu_remap_prepare(struct iommu_domain *domain, unsigned long iova,
 	dmar_domain->has_mappings = true;
 	dmar_domain->has_remap = true;
 	dmar_domain->max_addr = max_t(u64, dmar_domain->max_addr, iova + size);
+	/* It has what one of the units can do, and that is not enough. */
+	domain->pgsize_bitmap &= 2 * remap_bytes(dmar_domain->iommu_superpage + 1) - 1;
 	spin_unlock_irqrestore(&dmar_domain->lock, flags);
 
-	for (; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
-		ret = remap_build(dmar_domain, pfn, gfp);
+	for (pfn = first; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
+		ret = remap_build(dmar_domain, pfn, first, last, gfp);
 		if (ret)
 			return ret;
 		if (gfpflags_allow_blocking(gfp))
@@ -311,6 +378,9 @@ static void remap_unlink(struct dmar_domain *domain, int level,
 		if (at == level + 1 && remap_is_table(val)) {
 			WRITE_ONCE(pte->val, 0);
 			remap_flush_cache(domain, pte, sizeof(*pte));
+			if (at <= REMAP_TOP_LEVEL)
+				xa_erase(&domain->remap_tables,
+					 remap_place(pfn, at));
 			list_add_tail(&pfn_to_page(val >> VTD_PAGE_SHIFT)->lru,
 				      freelist);
 		}
@@ -350,24 +420,6 @@ void intel_iommu_remap_release(struct iommu_domain *domain, unsigned long iova,
 		return;
 	intel_remap_flush_tables(dmar_domain, iova, end);
 	iommu_put_pages_list(&freelist);
-}
-
-/* Is there what intel_iommu_remap_pte() needs, in the whole range? */
-static int remap_check(struct dmar_domain *domain, unsigned long pfn,
-		       unsigned long last, bool set)
-{
-	for (; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
-		int level = 1;
-		struct dma_pte *pte = remap_walk(domain, pfn, &level);
-
-		if (level == 1)
-			continue;
-		if (remap_present(READ_ONCE(pte->val)))
-			return -EINVAL;
-		if (set)
-			return -ENOENT;
-	}
-	return 0;
 }
 
 /*
@@ -434,25 +486,213 @@ static void remap_leaves(struct dmar_domain *domain, struct dma_pte *pte,
 		remap_flush_cache(domain, pte, count * sizeof(*pte));
 }
 
+/* The entry that links the table that a superpage has displaced, or 0 */
+static u64 remap_parked(struct dmar_domain *domain, unsigned long pfn, int level)
+{
+	void *table = xa_load(&domain->remap_tables, remap_place(pfn, level));
+
+	return table ? virt_to_phys(table) | remap_table_bits(domain) : 0;
+}
+
+/*
+ * Replace a superpage by a table of leaves that say the same. What the unit
+ * sets in the superpage until then goes to all of them.
+ */
+static void remap_split(struct dmar_domain *domain, struct dma_pte *pte,
+			unsigned long pfn, int level,
+			struct iommu_iotlb_gather *gather)
+{
+	u64 link = remap_parked(domain, pfn, level);
+	struct dma_pte *table = remap_entry(link, 0, 1);
+	u64 val = READ_ONCE(pte->val), new;
+	unsigned int i;
+
+	do {
+		new = level == 2 ? val & ~DMA_PTE_LARGE_PAGE : val;
+		for (i = 0; i < BIT(LEVEL_STRIDE); i++)
+			WRITE_ONCE(table[i].val, new + i * remap_bytes(level - 1));
+		remap_flush_cache(domain, table, VTD_PAGE_SIZE);
+		/* The table is full before it is reachable. Litmus: table-link */
+	} while (!try_cmpxchg64(&pte->val, &val, link));
+	remap_flush_cache(domain, pte, sizeof(*pte));
+	iommu_iotlb_gather_add_range(gather,
+				     (pfn & level_mask(level)) << VTD_PAGE_SHIFT,
+				     remap_bytes(level));
+}
+
+/* Walk to the entry of @pfn at @level, splitting superpages on the way. */
+static struct dma_pte *remap_descend(struct dmar_domain *domain,
+				     unsigned long pfn, int *level,
+				     struct iommu_iotlb_gather *gather)
+{
+	int wanted = *level;
+	struct dma_pte *pte = remap_walk(domain, pfn, level);
+
+	while (*level > wanted && remap_present(READ_ONCE(pte->val))) {
+		remap_split(domain, pte, pfn, *level, gather);
+		*level = wanted;
+		pte = remap_walk(domain, pfn, level);
+	}
+	return pte;
+}
+
+/* Is there what remap_small() needs, in the whole range? */
+static int remap_check(struct dmar_domain *domain, unsigned long pfn,
+		       unsigned long last, bool set)
+{
+	for (; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
+		int level = 1;
+		struct dma_pte *pte = remap_walk(domain, pfn, &level);
+
+		if (level == 1)
+			continue;
+		if (!remap_present(READ_ONCE(pte->val))) {
+			if (set)
+				return -ENOENT;
+		} else if (!remap_parked(domain, pfn, level)) {
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+/* Clear a superpage, and report it as @count leaves of 4 KiB. */
+static void remap_clear_super(struct dmar_domain *domain, struct dma_pte *pte,
+			      unsigned long pfn, int level, unsigned long count,
+			      struct iommu_iotlb_gather *gather,
+			      struct iommu_remap_old *old)
+{
+	u64 val = xchg(&pte->val, remap_parked(domain, pfn, level));
+	unsigned long i;
+
+	remap_flush_cache(domain, pte, sizeof(*pte));
+	iommu_iotlb_gather_add_range(gather, pfn << VTD_PAGE_SHIFT,
+				     remap_bytes(level));
+	for (i = 0; old && i < count; i++)
+		remap_report(&old[i], (val & ~DMA_PTE_LARGE_PAGE) +
+				      (i << VTD_PAGE_SHIFT));
+}
+
+/* Set (@new) or clear (0) leaves of 4 KiB. remap_check() has passed. */
+static void remap_small(struct dmar_domain *domain, unsigned long pfn,
+			unsigned long last, u64 new,
+			struct iommu_iotlb_gather *gather,
+			struct iommu_remap_old *old)
+{
+	while (pfn <= last) {
+		int level = 1;
+		struct dma_pte *pte = remap_walk(domain, pfn, &level);
+		unsigned long count = min(last, REMAP_TABLE_LAST(pfn)) - pfn + 1;
+		bool super = level > 1 && remap_present(READ_ONCE(pte->val));
+
+		if (super && !new && remap_whole(pfn, level, pfn, last)) {
+			count = level_size(level);
+			remap_clear_super(domain, pte, pfn, level, count,
+					  gather, old);
+		} else if (super) {
+			remap_split(domain, pte, pfn, level, gather);
+			continue;
+		} else if (level == 1) {
+			remap_leaves(domain, pte, pfn << VTD_PAGE_SHIFT, count,
+				     new, gather, old);
+		} else if (old) {
+			memset(old, 0, count * sizeof(*old));
+		}
+
+		pfn += count;
+		new += new ? count << VTD_PAGE_SHIFT : 0;
+		old = old ? old + count : NULL;
+	}
+}
+
+/* Leave nothing in a parked table of @level but links to empty tables. */
+static void remap_empty(struct dmar_domain *domain, u64 link, unsigned long pfn,
+			int level)
+{
+	struct dma_pte *table = remap_entry(link, 0, 1);
+	unsigned long i;
+
+	pfn &= level_mask(level + 1);
+	for (i = 0; i < BIT(LEVEL_STRIDE); i++, pfn += level_size(level)) {
+		u64 below = level > 1 ? remap_parked(domain, pfn, level) : 0;
+
+		if (below)
+			remap_empty(domain, below, pfn, level - 1);
+		WRITE_ONCE(table[i].val, below);
+	}
+	remap_flush_cache(domain, table, VTD_PAGE_SIZE);
+}
+
+/*
+ * Set superpages of @level. The tables that they displace are emptied only when
+ * no unit has a link to them cached anymore.
+ */
+static int remap_super(struct dmar_domain *domain, unsigned long pfn,
+		       unsigned long last, int level, u64 new,
+		       struct iommu_iotlb_gather *gather)
+{
+	bool changed = false;
+	unsigned long at;
+
+	for (at = pfn; at <= last; at += level_size(level)) {
+		if (!remap_parked(domain, at, level))
+			return -EINVAL;
+	}
+	for (at = pfn; at <= last; at += level_size(level)) {
+		int reached = level;
+		struct dma_pte *pte = remap_descend(domain, at, &reached, gather);
+
+		if ((remap_replace(pte, new) ^ new) & ~REMAP_HW_BITS) {
+			remap_flush_cache(domain, pte, sizeof(*pte));
+			changed = true;
+		}
+		new += remap_bytes(level);
+	}
+	if (!changed)
+		return 0;
+
+	intel_remap_flush_tables(domain, pfn << VTD_PAGE_SHIFT,
+				 ((last + 1) << VTD_PAGE_SHIFT) - 1);
+	for (at = pfn; at <= last; at += level_size(level))
+		remap_empty(domain, remap_parked(domain, at, level), at,
+			    level - 1);
+	return 0;
+}
+
+/* The level of leaves of @pgsize, or 0 if the domain has none of that size */
+static int remap_level(struct dmar_domain *domain, size_t pgsize)
+{
+	int level;
+
+	for (level = 1; remap_has_level(domain, level); level++) {
+		if (pgsize == remap_bytes(level))
+			return level;
+	}
+	return 0;
+}
+
 /**
  * intel_iommu_remap_pte - Replace, set or clear leaves of a prepared range
  * @domain: The domain
- * @iova: Address of the first leaf, a multiple of 4 KiB
- * @paddr: What the first leaf shall point at, a multiple of 4 KiB
- * @pgsize: Must be 4 KiB
+ * @iova: Address of the first leaf, a multiple of @pgsize
+ * @paddr: What the first leaf shall point at, a multiple of @pgsize
+ * @pgsize: Bytes that a leaf maps: 4 KiB, or to set them, also 2 MiB or 1 GiB
+ *	if the domain has superpages of that size
  * @pgcount: Number of leaves
  * @prot: IOMMU_READ and IOMMU_WRITE; 0 clears the leaves
  * @gather: Receives the leaves that were present and changed
- * @old: An array of @pgcount entries that receives what was there, or NULL
+ * @old: An array of @pgcount entries that receives what was there, or NULL;
+ *	only with a @pgsize of 4 KiB
  *
- * Clears through holes; a hole counts as leaves that are not present. Upon an
- * error nothing is changed.
+ * Clears through holes; a hole counts as leaves that are not present. A
+ * superpage that lies in the range in part is split. Superpages that are set
+ * need no flush by the caller. Upon an error nothing is changed.
  *
  * Context: Any context. Neither allocates nor frees. For what the caller
  *	serializes see the head of this file.
- * Return: 0, -EINVAL if a leaf is not one of 4 KiB (@pgsize or a superpage in
- *	the range), for an address out of reach, or for a @prot without access;
- *	-ENOENT if a leaf shall be set where no table is.
+ * Return: 0, -EINVAL for a @pgsize that can't be had, for a superpage in the
+ *	range that this function has not set, for an address out of reach, or for
+ *	a @prot without access; -ENOENT if a leaf shall be set where no table is.
  */
 int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 			  phys_addr_t paddr, size_t pgsize, size_t pgcount,
@@ -460,39 +700,49 @@ int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 			  struct iommu_remap_old *old)
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	int level = remap_level(dmar_domain, pgsize);
 	unsigned long pfn = iova >> VTD_PAGE_SHIFT;
-	unsigned long last = pfn + pgcount - 1;
+	unsigned long last = pfn + pgcount * level_size(level ?: 1) - 1;
 	u64 new = 0;
 	int ret;
 
-	if (pgsize != SZ_4K || !pgcount ||
+	if (!level || !pgcount || (level > 1 && (!prot || old)) ||
 	    !remap_in_reach(dmar_domain, last << VTD_PAGE_SHIFT) ||
 	    (prot && !(prot & (IOMMU_READ | IOMMU_WRITE))))
 		return -EINVAL;
 
-	ret = remap_check(dmar_domain, pfn, last, prot);
-	if (ret)
-		return ret;
-
 	if (prot)
 		new = paddr | remap_leaf_bits(dmar_domain, prot);
+	if (level > 1)
+		return remap_super(dmar_domain, pfn, last, level,
+				   new | DMA_PTE_LARGE_PAGE, gather);
 
-	while (pfn <= last) {
-		unsigned long count = min(last, REMAP_TABLE_LAST(pfn)) - pfn + 1;
-		int level = 1;
-		struct dma_pte *pte = remap_walk(dmar_domain, pfn, &level);
+	ret = remap_check(dmar_domain, pfn, last, prot);
+	if (!ret)
+		remap_small(dmar_domain, pfn, last, new, gather, old);
+	return ret;
+}
 
-		if (level == 1)
-			remap_leaves(dmar_domain, pte, pfn << VTD_PAGE_SHIFT,
-				     count, new, gather, old);
-		else if (old)
-			memset(old, 0, count * sizeof(*old));
+/**
+ * intel_remap_init_domain - Prepare a new domain for remap_pte
+ * @domain: The domain
+ *
+ * Context: Any context.
+ */
+void intel_remap_init_domain(struct dmar_domain *domain)
+{
+	xa_init_flags(&domain->remap_tables, XA_FLAGS_ACCOUNT);
+}
 
-		pfn += count;
-		new += prot ? count << VTD_PAGE_SHIFT : 0;
-		old = old ? old + count : NULL;
-	}
-	return 0;
+/**
+ * intel_remap_exit_domain - Forget the tables of a domain
+ * @domain: The domain, whose tables are freed
+ *
+ * Context: Any context.
+ */
+void intel_remap_exit_domain(struct dmar_domain *domain)
+{
+	xa_destroy(&domain->remap_tables);
 }
 
 static int remap_each_source(struct device_domain_info *info,

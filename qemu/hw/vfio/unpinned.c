@@ -258,8 +258,8 @@ void vfio_unpinned_map_hint(const VFIOContainerBase *bcontainer, int err,
         return;
     }
     if (err == EOPNOTSUPP) {
-        error_append_hint(errp, "x-unpinned=on needs guest RAM of anonymous or "
-                          "memfd memory without hugetlb.\n");
+        error_append_hint(errp, "x-unpinned=on needs guest RAM of anonymous, "
+                          "memfd or hugetlb memory.\n");
     } else if (err == ENOMEM) {
         error_append_hint(errp, "x-unpinned=on charges 16 bytes per 4 KiB page "
                           "to RLIMIT_MEMLOCK.\n");

@@ -202,19 +202,6 @@ TEST_F_TIMEOUT(failure, map_eopnotsupp, RIG_TIMEOUT_S)
 	EXPECT_MAP_WORKS();
 }
 
-TEST_F_TIMEOUT(failure, map_eopnotsupp_hugetlb, RIG_TIMEOUT_S)
-{
-	void *hole = self->mem.vaddr + MEM_HUGE_SIZE;
-	int fd = memfd_create("huge", MFD_HUGETLB | MFD_HUGE_2MB);
-
-	if (fd < 0 || ftruncate(fd, MEM_HUGE_SIZE))
-		SKIP(return, "no hugetlb in this kernel");
-	/* Nothing is reserved, since nothing is going to be touched. */
-	ASSERT_NE(mmap(hole, MEM_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_FIXED |
-		       MAP_SHARED | MAP_NORESERVE, fd, 0), MAP_FAILED);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EOPNOTSUPP);
-}
-
 TEST_F_TIMEOUT(failure, map_enospc, RIG_TIMEOUT_S)
 {
 	struct vfio_iommu_type1_dma_map second = self->map;

@@ -80,7 +80,8 @@ void guest_map(struct guest *guest, u64 gpa, void *vaddr, u64 size)
 	/* Slot 0 is the one of the library. */
 	vm_set_user_memory_region(guest->vm, ++guest->nslots, 0, gpa, size,
 				  vaddr);
-	virt_map(guest->vm, gpa, gpa, size / guest->vm->page_size);
+	virt_map(guest->vm, gpa, gpa,
+		 min(size, GUEST_MAX_REACH) / guest->vm->page_size);
 }
 
 /* Returns 0 or the errno of KVM_RUN. */

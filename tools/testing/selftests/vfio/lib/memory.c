@@ -2,12 +2,15 @@
 #include <fcntl.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
+#include <linux/kernel.h>
+#include <linux/memfd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <libvfio/memory.h>
+#include <libvfio/settings.h>
 
 #include "test_util.h"
 
@@ -18,14 +21,40 @@
 #define RECLAIM_INTERVAL_US	(50 * 1000)
 #define HUGE_TRIES		10
 
-/* Reserve address space with the alignment that huge pages need. */
-static void *reserve(u64 size)
+u64 mem_page_size(enum mem_kind kind)
 {
-	void *vaddr = mmap(NULL, size + MEM_HUGE_SIZE, PROT_NONE,
+	switch (kind) {
+	case MEM_HUGETLB:
+	case MEM_PRIVATE_HUGETLB:
+		return MEM_HUGE_SIZE;
+	case MEM_GIGANTIC:
+		return MEM_GIGANTIC_SIZE;
+	default:
+		return MEM_PAGE_SIZE;
+	}
+}
+
+/* Reserve address space with the alignment that huge pages need. */
+static void *reserve(enum mem_kind kind, u64 size)
+{
+	u64 align = max(mem_page_size(kind), MEM_HUGE_SIZE);
+	void *vaddr = mmap(NULL, size + align, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	TEST_ASSERT(vaddr != MAP_FAILED, "mmap");
-	return (void *)align_up((u64)vaddr, MEM_HUGE_SIZE);
+	return (void *)align_up((u64)vaddr, align);
+}
+
+static unsigned int mem_fd_flags(enum mem_kind kind)
+{
+	switch (mem_page_size(kind)) {
+	case MEM_HUGE_SIZE:
+		return MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB;
+	case MEM_GIGANTIC_SIZE:
+		return MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_1GB;
+	default:
+		return MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	}
 }
 
 static int mem_fd(enum mem_kind kind, u64 size)
@@ -34,7 +63,7 @@ static int mem_fd(enum mem_kind kind, u64 size)
 
 	if (kind == MEM_ANON || kind == MEM_SHARED_ANON)
 		return -1;
-	fd = memfd_create("vfio selftest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = memfd_create("vfio selftest", mem_fd_flags(kind));
 	TEST_ASSERT(fd >= 0 && !ftruncate(fd, size), "memfd");
 	if (kind == MEM_SEALED_MEMFD)
 		TEST_ASSERT(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW |
@@ -44,20 +73,22 @@ static int mem_fd(enum mem_kind kind, u64 size)
 
 static bool mem_is_private(enum mem_kind kind)
 {
-	return kind == MEM_ANON || kind == MEM_PRIVATE_MEMFD;
+	return kind == MEM_ANON || kind == MEM_PRIVATE_MEMFD ||
+	       kind == MEM_PRIVATE_HUGETLB;
 }
 
 void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size)
 {
 	int flags = MAP_FIXED;
 
+	size = align_up(size, mem_page_size(kind));
 	mem->kind = kind;
 	mem->size = size;
 	mem->fd = mem_fd(kind, size);
 	flags |= mem_is_private(kind) ? MAP_PRIVATE : MAP_SHARED;
 	if (mem->fd < 0)
 		flags |= MAP_ANONYMOUS;
-	mem->vaddr = mmap(reserve(size), size, PROT_READ | PROT_WRITE, flags,
+	mem->vaddr = mmap(reserve(kind, size), size, PROT_READ | PROT_WRITE, flags,
 			  mem->fd, 0);
 	TEST_ASSERT(mem->vaddr != MAP_FAILED, "mmap");
 	/* Fails where there are no huge pages, which is as good. */
@@ -76,6 +107,22 @@ void mem_discard(struct mem *mem, void *vaddr, u64 size)
 {
 	TEST_ASSERT(!madvise(vaddr, size, mem_is_private(mem->kind) ?
 			     MADV_DONTNEED : MADV_REMOVE), "madvise");
+}
+
+s64 mem_free_pages(enum mem_kind kind)
+{
+	char path[128];
+	s64 unused, reserved;
+
+	snprintf(path, sizeof(path),
+		 "/sys/kernel/mm/hugepages/hugepages-%lukB/free_hugepages",
+		 mem_page_size(kind) / 1024);
+	unused = setting_number(path);
+	snprintf(path, sizeof(path),
+		 "/sys/kernel/mm/hugepages/hugepages-%lukB/resv_hugepages",
+		 mem_page_size(kind) / 1024);
+	reserved = setting_number(path);
+	return unused < 0 || reserved < 0 ? 0 : unused - reserved;
 }
 
 u64 mem_resident(void *vaddr, u64 size)

@@ -82,22 +82,27 @@ const char *unpinned_missing(struct iommu *iommu)
 const char *rig_init(struct rig *rig, enum mem_kind kind)
 {
 	const char *missing = device_missing(0, false);
+	bool hugetlb = mem_page_size(kind) > MEM_PAGE_SIZE;
 
 	if (missing)
 		return missing;
+	if (hugetlb && mem_free_pages(kind) * mem_page_size(kind) < RIG_SIZE)
+		return "no hugetlb pages of this size: see nr_hugepages";
 	rig->pins = vmstat_pins();
 	rig->tables = vmstat_line("nr_iommu_pages");
 	rig->locked = status_kib("VmLck");
 	mem_alloc(&rig->mem, kind, RIG_SIZE);
-	mem_alloc(&rig->bitmap, kind, MEM_PAGE_SIZE);
+	mem_alloc(&rig->bitmap, hugetlb ? MEM_MEMFD : kind,
+		  align_up(rig->mem.size / MEM_PAGE_SIZE / 8, MEM_PAGE_SIZE));
 	rig->region = (struct dma_region) {
 		.vaddr = rig->mem.vaddr,
 		.iova = RIG_IOVA,
-		.size = RIG_SIZE,
+		.size = rig->mem.size,
 	};
 	rig->guest = guest_init();
-	guest_map(rig->guest, RIG_IOVA, rig->mem.vaddr, RIG_SIZE);
-	guest_map(rig->guest, RIG_BITMAP_GPA, rig->bitmap.vaddr, MEM_PAGE_SIZE);
+	guest_map(rig->guest, RIG_IOVA, rig->mem.vaddr, rig->mem.size);
+	guest_map(rig->guest, RIG_BITMAP_GPA, rig->bitmap.vaddr,
+		  rig->bitmap.size);
 	rig->guest->bitmap = RIG_BITMAP_GPA;
 	rig->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
 	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);

@@ -45,6 +45,19 @@ int __iommu_pin_bitmap(struct iommu *iommu, u32 flag);
 
 /* Copy capability @id of VFIO_IOMMU_GET_INFO: false if there is none. */
 bool iommu_get_cap(struct iommu *iommu, u16 id, void *cap, size_t size);
+/* Leaves that a device has, by size */
+struct iommu_leaves {
+	u64 small;		/* 4 KiB */
+	u64 huge;		/* 2 MiB */
+	u64 gigantic;		/* 1 GiB */
+};
+
+/* Does the IOMMU driver show its page tables? */
+bool iommu_shows_leaves(const char *bdf);
+/* Those that begin in the range. */
+void iommu_count_leaves(const char *bdf, iova_t iova, u64 size,
+			struct iommu_leaves *leaves);
+
 /* How many more mappings the container takes. */
 u32 iommu_dma_avail(struct iommu *iommu);
 

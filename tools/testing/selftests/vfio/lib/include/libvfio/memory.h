@@ -8,6 +8,7 @@
 
 #define MEM_PAGE_SIZE	4096UL
 #define MEM_HUGE_SIZE	(2UL << 20)
+#define MEM_GIGANTIC_SIZE (1UL << 30)
 
 enum mem_kind {
 	MEM_ANON,
@@ -15,16 +16,24 @@ enum mem_kind {
 	MEM_SEALED_MEMFD,	/* its size can't change */
 	MEM_PRIVATE_MEMFD,	/* a private mapping, of which each page is a copy */
 	MEM_SHARED_ANON,
+	MEM_HUGETLB,		/* a file of hugetlb pages of MEM_HUGE_SIZE */
+	MEM_PRIVATE_HUGETLB,
+	MEM_GIGANTIC,		/* and of MEM_GIGANTIC_SIZE */
 };
 
 struct mem {
 	enum mem_kind kind;
-	void *vaddr;	/* aligned to MEM_HUGE_SIZE, mapped without huge pages */
+	void *vaddr;	/* aligned as huge pages are, mapped without THP */
 	u64 size;
 	int fd;		/* of a memfd, or -1 */
 };
 
+/* @size is rounded up to whole pages of the kind. */
 void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size);
+/* Bytes of a page of this kind */
+u64 mem_page_size(enum mem_kind kind);
+/* Hugetlb pages of this kind that nobody uses or has reserved */
+s64 mem_free_pages(enum mem_kind kind);
 void mem_free(struct mem *mem);
 
 /* Drop the content: what is read next are zeroes in other frames. */

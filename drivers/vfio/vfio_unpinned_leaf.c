@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO: leaves of unpinned DMA mappings
+ *
+ * What all others build upon: the word of a user page, the leaves in all domains
+ * of all mappings that cover it, and the change of both together. One rule holds
+ * at each end of a hold of the lock: the leaves are what the words say, and what
+ * was cleared or replaced is flushed.
+ *
+ * Leaves are of 4 KiB, or for a chunk with HUGE as large as the domain and the
+ * alignment of each mapping allow.
+ *
+ * Locks: see vfio_iommu_type1_unpinned.c.
+ */
+#include <linux/hugetlb.h>
+#include <linux/iommu.h>
+#include <linux/mm.h>
+#include "vfio_unpinned.h"
+#include "vfio_unpinned_trace.h"
+
+/**
+ * vfio_unpinned_word - Find the word of a user page
+ * @unp: the address space
+ * @vaddr: user address of the page
+ * @chunk: receives the chunk that the word is in; may be NULL
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: The word, which is that of the whole chunk if a hugetlb page has
+ *	leaves there, or NULL if no mapping is near @vaddr.
+ */
+unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
+				  unsigned long vaddr,
+				  struct vfio_unpinned_chunk **chunk)
+{
+	struct vfio_unpinned_chunk *c;
+
+	lockdep_assert_held(&unp->lock);
+	c = xa_load(&unp->chunks, vaddr >> UNP_CHUNK_SHIFT);
+	if (!c)
+		return NULL;
+	if (chunk)
+		*chunk = c;
+	if (c->huge)
+		return &c->huge;
+	return &c->leaf[(vaddr >> PAGE_SHIFT) % UNP_CHUNK_WORDS];
+}
+
+/**
+ * vfio_unpinned_has_pfn - Is the word of a page like this?
+ * @unp: the address space
+ * @vaddr: user address of the page
+ * @state: UNP_PRESENT or UNP_PINNED
+ * @pfn: page frame that its leaves point at
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: true if it has that state and that page frame.
+ */
+bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long state, unsigned long pfn)
+{
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+	unsigned long off = vaddr - unp_chunk_start(vaddr);
+
+	if (!word || !(*word & state))
+		return false;
+	if (*word & UNP_HUGE)
+		pfn -= PHYS_PFN(off);
+	return unp_pfn(*word) == pfn;
+}
+
+/**
+ * vfio_unpinned_poisoned - Has this page a memory error?
+ * @page: the page, referenced by the caller
+ *
+ * Context: Any context.
+ * Return: true if it has, or another page of the hugetlb page that it is in.
+ */
+bool vfio_unpinned_poisoned(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (folio_test_hugetlb(folio))
+		return folio_test_hwpoison(folio);
+	return PageHWPoison(page);
+}
+
+/**
+ * vfio_unpinned_page_ok - May this page frame have a leaf?
+ * @pfn: the page frame number
+ *
+ * What a VMA is changes under a mapping, so each page is judged. A page whose
+ * content belongs to a file system must not be written behind its back.
+ *
+ * Context: Any context; the page stays referenced by the caller.
+ * Return: true for anonymous, shmem and hugetlb memory that is not poisoned.
+ */
+bool vfio_unpinned_page_ok(unsigned long pfn)
+{
+	struct folio *folio;
+	struct page *page;
+
+	if (!pfn_valid(pfn))
+		return false;
+	page = pfn_to_page(pfn);
+	if (PageReserved(page) || is_zone_device_page(page) ||
+	    vfio_unpinned_poisoned(page))
+		return false;
+	folio = page_folio(page);
+	if (folio_test_hugetlb(folio))
+		return folio_size(folio) >= UNP_CHUNK_SIZE;
+	return folio_test_anon(folio) || folio_test_swapbacked(folio);
+}
+
+/* How large can the next leaf of a range be? */
+static size_t unp_leaf_size(struct iommu_domain *domain, unsigned long iova,
+			    phys_addr_t paddr, size_t size)
+{
+	unsigned long sizes = domain->pgsize_bitmap & PAGE_MASK;
+
+	sizes &= GENMASK(__fls(size), 0);
+	sizes &= GENMASK(__ffs(iova | paddr | BIT(BITS_PER_LONG - 1)), 0);
+	return BIT(__fls(sizes | PAGE_SIZE));
+}
+
+/* How many leaves of @pgsize until a larger one may fit? */
+static size_t unp_leaf_count(struct iommu_domain *domain, unsigned long iova,
+			     size_t size, size_t pgsize)
+{
+	unsigned long larger = domain->pgsize_bitmap & ~(2 * pgsize - 1);
+
+	if (larger)
+		size = min(size, ALIGN(iova + 1, BIT(__ffs(larger))) - iova);
+	return size / pgsize;
+}
+
+/**
+ * vfio_unpinned_remap - Set, replace or clear leaves in one domain
+ * @unp: the address space
+ * @d: the domain
+ * @iova: of the first page
+ * @pfn: what the first leaf shall point at
+ * @count: how many pages
+ * @prot: what the leaves permit, 0 clears
+ *
+ * Leaves are as large as the domain, alignment and @count allow. What has to be
+ * flushed is gathered.
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
+			 struct vfio_unpinned_domain *d, unsigned long iova,
+			 unsigned long pfn, size_t count, int prot)
+{
+	size_t size = count << PAGE_SHIFT, pgsize = PAGE_SIZE;
+	phys_addr_t paddr = PFN_PHYS(pfn);
+
+	lockdep_assert_held(&unp->lock);
+	for (; size; size -= pgsize * count) {
+		if (prot) {
+			pgsize = unp_leaf_size(d->domain, iova, paddr, size);
+			count = unp_leaf_count(d->domain, iova, size, pgsize);
+		}
+		WARN_ON_ONCE(iommu_remap_pte(d->domain, iova, paddr, pgsize,
+					     count, prot, &d->gather, NULL));
+		iova += pgsize * count;
+		paddr += pgsize * count;
+	}
+	if (d->gather.end && list_empty(&d->flush_link))
+		list_add(&d->flush_link, &unp->flush_list);
+}
+
+/*
+ * Write the leaves of user memory in all domains of all mappings that cover a
+ * part of it: @prot 0 clears.
+ */
+static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     unsigned long size, unsigned long pfn, int prot)
+{
+	unsigned long last = vaddr + size - 1;
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&unp->lock);
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
+	     node = interval_tree_iter_next(node, vaddr, last)) {
+		struct vfio_unpinned_map *map =
+			container_of(node, struct vfio_unpinned_map, node);
+		unsigned long from = max(vaddr, node->start);
+		unsigned long pages = PHYS_PFN(min(last, node->last) - from) + 1;
+		struct vfio_unpinned_attach *a;
+
+		list_for_each_entry(a, &map->attaches, link) {
+			bool dying = map->dying || a->dying;
+
+			/* A dying one must not keep the old frame either. */
+			vfio_unpinned_remap(unp, a->to,
+					    map->iova + from - node->start,
+					    pfn + PHYS_PFN(from - vaddr), pages,
+					    dying ? 0 : prot);
+		}
+	}
+}
+
+/**
+ * vfio_unpinned_covered - Does a mapping cover a part of this memory?
+ * @unp: the address space
+ * @vaddr: user address
+ * @size: bytes
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: true if one does that is not dying.
+ */
+bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long size)
+{
+	unsigned long last = vaddr + size - 1;
+	struct interval_tree_node *node;
+
+	lockdep_assert_held(&unp->lock);
+	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
+	     node = interval_tree_iter_next(node, vaddr, last)) {
+		if (!container_of(node, struct vfio_unpinned_map, node)->dying)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * vfio_unpinned_commit - Flush, then drop the late pins that waited for it
+ * @unp: the address space
+ *
+ * To be called before the lock is dropped by whoever cleared or replaced
+ * leaves: who gets the lock next may rely on them being gone.
+ * Litmus: flush-free
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_commit(struct vfio_unpinned_mm *unp)
+{
+	struct vfio_unpinned_domain *d, *next;
+
+	lockdep_assert_held(&unp->lock);
+	list_for_each_entry_safe(d, next, &unp->flush_list, flush_link) {
+		list_del_init(&d->flush_link);
+		if (vfio_unpinned_break_flush) {
+			iommu_iotlb_gather_init(&d->gather);
+			continue;
+		}
+		iommu_iotlb_sync(d->domain, &d->gather);
+		unp->stats.flushes++;
+	}
+	while (unp->nr_unpin)
+		unpin_user_page(unp->unpin[--unp->nr_unpin]);
+}
+
+/* The device may have written the page up to the flush. */
+static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			unsigned long word)
+{
+	lockdep_assert_held(&unp->lock);
+	folio_mark_dirty(page_folio(unp_page(word)));
+	if (!(word & UNP_PINNED))
+		return;
+	if (unp->nr_unpin == UNP_UNPIN_BATCH)
+		vfio_unpinned_commit(unp);
+	unp->unpin[unp->nr_unpin++] = unp_page(word);
+	vfio_unpinned_drop_pin(unp, vaddr);
+}
+
+/**
+ * vfio_unpinned_zap_others - Zap what a chunk has of other memory
+ * @unp: the address space
+ * @vaddr: user address where the chunk starts
+ * @pfn: page frame that is there now, of a hugetlb page
+ *
+ * That is, late-pinned pages that were at these addresses before.
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long pfn)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long i;
+
+	lockdep_assert_held(&unp->lock);
+	if (!vfio_unpinned_word(unp, vaddr, &chunk) ||
+	    (chunk->huge && unp_pfn(chunk->huge) == pfn))
+		return;
+	for (i = 0; i < UNP_CHUNK_WORDS && chunk->leaves; i++) {
+		unsigned long at = vaddr + i * PAGE_SIZE;
+
+		if (!(*vfio_unpinned_word(unp, at, NULL) & UNP_PRESENT) ||
+		    vfio_unpinned_has_pfn(unp, at, UNP_PRESENT, pfn + i))
+			continue;
+		unp->stats.orphan_zaps++;
+		vfio_unpinned_zap(unp, at, UNP_ZAP_ORPHAN);
+	}
+	vfio_unpinned_commit(unp);
+}
+
+/*
+ * The words of a chunk become one. Returns UNP_PINNED if there was a late pin;
+ * one of them is kept.
+ */
+static unsigned long unp_merge_words(struct vfio_unpinned_mm *unp,
+				     struct vfio_unpinned_chunk *chunk)
+{
+	unsigned long i, pinned = 0;
+
+	lockdep_assert_held(&unp->lock);
+	for (i = 0; i < UNP_CHUNK_WORDS && chunk->leaves; i++) {
+		unsigned long word = chunk->leaf[i];
+
+		chunk->leaf[i] = 0;
+		if (!(word & UNP_PRESENT))
+			continue;
+		chunk->leaves--;
+		unp->stats.leaves--;
+		if (!(word & UNP_PINNED))
+			continue;
+		if (pinned) {
+			chunk->pins--;
+			unpin_user_page(unp_page(word));
+		}
+		pinned = UNP_PINNED;
+	}
+	return pinned;
+}
+
+/* The leaves are set, or replaced: say so in the word. */
+static void unp_set_word(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			 unsigned long new)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, &chunk), old;
+
+	lockdep_assert_held(&unp->lock);
+	if ((new & UNP_HUGE) && !chunk->huge) {
+		new |= unp_merge_words(unp, chunk);
+		word = &chunk->huge;
+	}
+	old = *word;
+	if ((old & UNP_PRESENT) && unp_pfn(old) == unp_pfn(new)) {
+		*word |= new;
+		return;
+	}
+	if (old & UNP_PRESENT) {
+		/* A frame that is not pinned can't change without a bracket. */
+		WARN_ON_ONCE(!(old & UNP_PINNED));
+		unp->stats.orphan_zaps++;
+		trace_unpinned_zap(vaddr, old, UNP_ZAP_ORPHAN);
+		unp_put_old(unp, vaddr, old);
+	} else {
+		chunk->leaves++;
+		unp->stats.leaves++;
+	}
+	*word = new;
+	trace_unpinned_populate(vaddr, new);
+}
+
+/**
+ * vfio_unpinned_set - Set leaves, or replace them
+ * @unp: the address space
+ * @vaddr: user address
+ * @size: bytes: of one page, or with UNP_HUGE, of a number of chunks
+ * @pfn: what the first leaf shall point at
+ * @flags: UNP_GATED or UNP_PINNED, the latter comes with the pin and for one
+ *	page only; and UNP_HUGE for a hugetlb page
+ *
+ * A page must not be in a chunk with HUGE, and a chunk not have words of other
+ * memory.
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ * Return: The number of words that are set; 0, and no leaf is, if no mapping
+ *	covers the memory.
+ */
+unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
+				unsigned long vaddr, unsigned long size,
+				unsigned long pfn, unsigned long flags)
+{
+	unsigned long step = unp_size(flags), off, set = 0;
+
+	lockdep_assert_held(&unp->lock);
+	unp_write_leaves(unp, vaddr, size, pfn, UNP_PROT);
+	for (off = 0; off < size; off += step) {
+		if (!vfio_unpinned_covered(unp, vaddr + off, step))
+			continue;
+		unp_set_word(unp, vaddr + off,
+			     (PFN_PHYS(pfn) + off) | flags | UNP_PRESENT);
+		set++;
+	}
+	return set;
+}
+
+/**
+ * vfio_unpinned_zap - Clear the leaves of a page
+ * @unp: the address space
+ * @vaddr: user address of a page that has leaves; if it is in a hugetlb page,
+ *	those of the whole chunk go
+ * @reason: for the tracepoint
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		       enum vfio_unpinned_zap_reason reason)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long *word, old;
+
+	word = vfio_unpinned_word(unp, vaddr, &chunk);
+	if (WARN_ON_ONCE(!word || !(*word & UNP_PRESENT)))
+		return;
+
+	old = *word;
+	vaddr &= ~(unp_size(old) - 1);
+	unp_write_leaves(unp, vaddr, unp_size(old), 0, 0);
+	chunk->leaves--;
+	unp->stats.leaves--;
+	unp->stats.zaps++;
+	trace_unpinned_zap(vaddr, old, reason);
+	unp_put_old(unp, vaddr, old);
+	*word = 0;
+}
+
+/**
+ * vfio_unpinned_split_word - Give each page of a chunk a word of its own
+ * @unp: the address space
+ * @vaddr: user address in a chunk with a word that is PINNED and not GATED
+ *
+ * KVM maps it page by page, so some pages are gated and others are not. Each of
+ * them gets a pin. If that fails, the chunk loses its leaves.
+ *
+ * Context: The gate, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long word, i;
+
+	word = *vfio_unpinned_word(unp, vaddr, &chunk) & ~UNP_HUGE;
+	for (i = 1; i < UNP_CHUNK_WORDS; i++) {
+		if (folio_pin_mapped(unp->mn.mm, unp_page(word)))
+			continue;
+		while (--i)
+			unpin_user_page(unp_page(word));
+		vfio_unpinned_zap(unp, vaddr, UNP_ZAP_LIMIT);
+		return;
+	}
+	for (i = 0; i < UNP_CHUNK_WORDS; i++)
+		chunk->leaf[i] = word + i * PAGE_SIZE;
+	chunk->huge = 0;
+	chunk->leaves = UNP_CHUNK_WORDS;
+	chunk->pins = UNP_CHUNK_WORDS;
+	unp->stats.leaves += UNP_CHUNK_WORDS - 1;
+}
