@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=hugetlb memory: leaves of 2 MiB and 1 GiB, marks, pins, aliases; a VM on it
-# ram=3G
+# ram=4G
 # devices=edu:1 nvme:1
 # disk=64M
 # append=hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=16

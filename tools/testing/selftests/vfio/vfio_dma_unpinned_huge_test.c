@@ -113,8 +113,9 @@ static void bracket(struct rig *rig)
 
 static void log_dirty_pages(struct rig *rig, bool on)
 {
-	vm_mem_region_set_flags(rig->guest->vm, RIG_SLOT,
-				on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+	vm_set_user_memory_region(rig->guest->vm, RIG_SLOT,
+				  on ? KVM_MEM_LOG_DIRTY_PAGES : 0, RIG_IOVA,
+				  rig->mem.size, rig->mem.vaddr);
 }
 
 TEST_F_TIMEOUT(huge, touch_makes_leaf_of_its_size, RIG_TIMEOUT_S)
