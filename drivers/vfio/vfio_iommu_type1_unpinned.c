@@ -60,6 +60,9 @@ MODULE_PARM_DESC(break_late, "TEST: test the marks before KVM drops its SPTEs");
 bool vfio_unpinned_break_pin;
 module_param_named(break_pin, vfio_unpinned_break_pin, bool, 0644);
 MODULE_PARM_DESC(break_pin, "TEST: take no late pins");
+bool vfio_unpinned_break_dirty;
+module_param_named(break_dirty, vfio_unpinned_break_dirty, bool, 0644);
+MODULE_PARM_DESC(break_dirty, "TEST: forget that a leaf was there");
 bool vfio_unpinned_separate_domains;
 EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
 module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,

@@ -6,6 +6,7 @@
  * vfio_unpinned_leaf.c has the leaves and the words that go with them.
  * vfio_unpinned_map.c has the mappings and their domains.
  * vfio_unpinned_pins.c has the pin bitmap, late pins and their limit.
+ * vfio_unpinned_dirty.c tells what devices may have written.
  * vfio_unpinned_debugfs.c shows the counters.
  * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
  *
@@ -118,6 +119,8 @@ struct vfio_unpinned_attach {
  * @iova: first IOVA; immutable
  * @charged: pages charged to locked_vm; immutable
  * @attaches: list of struct vfio_unpinned_attach; vfio_unpinned_mm.lock
+ * @dirty: pages that had a leaf since the last query, or NULL if nobody tracks
+ *	that; changed under both locks, the bits under vfio_unpinned_mm.lock
  * @published: @node is in the tree; vfio_unpinned_mm.lock
  * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
  */
@@ -127,6 +130,7 @@ struct vfio_unpinned_map {
 	dma_addr_t iova;
 	unsigned long charged;
 	struct list_head attaches;
+	unsigned long *dirty;
 	bool published;
 	bool dying;
 };
@@ -283,11 +287,16 @@ struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 						   unsigned long vaddr,
 						   size_t size);
 int vfio_unpinned_map_publish(struct vfio_unpinned_map *map);
+void vfio_unpinned_map_close(struct vfio_unpinned_map *map);
 void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map);
 int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 			     struct iommu_domain *domain);
 void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 			      struct iommu_domain *domain);
+int vfio_unpinned_dirty_start(struct vfio_unpinned_map *map);
+void vfio_unpinned_dirty_stop(struct vfio_unpinned_map *map);
+void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
+			     unsigned long *bitmap);
 int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
 			       void __user *arg);
 void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered);
@@ -303,6 +312,10 @@ static inline int vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
 	return -EOPNOTSUPP;
 }
 
+static inline void vfio_unpinned_map_close(struct vfio_unpinned_map *map)
+{
+}
+
 static inline void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
 {
 }
@@ -315,6 +328,20 @@ static inline int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 
 static inline void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 					    struct iommu_domain *domain)
+{
+}
+
+static inline int vfio_unpinned_dirty_start(struct vfio_unpinned_map *map)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void vfio_unpinned_dirty_stop(struct vfio_unpinned_map *map)
+{
+}
+
+static inline void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
+					   unsigned long *bitmap)
 {
 }
 
@@ -377,6 +404,11 @@ void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
 void vfio_unpinned_populate(struct vfio_unpinned_map *map);
 void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp);
 
+/* vfio_unpinned_dirty.c */
+void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,
+			     unsigned long vaddr, unsigned long size);
+void vfio_unpinned_dirty_add_leaves(struct vfio_unpinned_map *map);
+
 /* vfio_unpinned_debugfs.c */
 #ifdef CONFIG_VFIO_DEBUGFS
 void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp);
@@ -400,12 +432,14 @@ static inline void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
 extern bool vfio_unpinned_break_flush;
 extern bool vfio_unpinned_break_late;
 extern bool vfio_unpinned_break_pin;
+extern bool vfio_unpinned_break_dirty;
 extern bool vfio_unpinned_separate_domains;
 extern unsigned int vfio_unpinned_pause_ms;
 #else
 #define vfio_unpinned_break_flush	false
 #define vfio_unpinned_break_late	false
 #define vfio_unpinned_break_pin		false
+#define vfio_unpinned_break_dirty	false
 #define vfio_unpinned_separate_domains	false
 #define vfio_unpinned_pause_ms		0
 #endif

@@ -188,6 +188,7 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		unsigned long pages = PHYS_PFN(min(last, node->last) - from) + 1;
 		struct vfio_unpinned_attach *a;
 
+		vfio_unpinned_dirty_add(map, vaddr, size);
 		list_for_each_entry(a, &map->attaches, link) {
 			bool dying = map->dying || a->dying;
 

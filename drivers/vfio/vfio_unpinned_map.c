@@ -2,7 +2,7 @@
 /*
  * VFIO: life of an unpinned DMA mapping
  *
- *	create --> add_domain ... --> publish --> destroy
+ *	create --> add_domain ... --> publish --> (close -->) destroy
  *
  * A mapping gets its memory (chunks of words, page tables in each domain)
  * before it is published, and keeps all of it until it is destroyed, since the
@@ -395,6 +395,10 @@ static void unp_detach(struct vfio_unpinned_map *map,
 	lockdep_assert_held(&unp->update_lock);
 	spin_lock(&unp->lock);
 	a->dying = true;
+	spin_unlock(&unp->lock);
+	vfio_unpinned_dirty_add_leaves(map);
+
+	spin_lock(&unp->lock);
 	for (; off < size; off += len) {
 		len = min(size - off, UNP_CHUNK_SIZE);
 		vfio_unpinned_remap(unp, a->to, map->iova + off, 0,
@@ -445,19 +449,20 @@ static void unp_unmap_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 }
 
 /**
- * vfio_unpinned_map_destroy - Undo a mapping
- * @map: the mapping, published or not; freed
+ * vfio_unpinned_map_close - Clear all leaves of a mapping for good
+ * @map: the mapping, published or not
  *
- * Upon return no leaf of it is left, all is flushed and given back.
+ * Upon return no leaf of it is left and all is flushed. All that can be done with
+ * it then is to ask what devices may have written, and to destroy it.
  *
  * Context: Process context, may sleep. Can't fail, allocates nothing.
  */
-void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
+void vfio_unpinned_map_close(struct vfio_unpinned_map *map)
 {
 	struct vfio_unpinned_mm *unp = map->unp;
 	struct vfio_unpinned_attach *a, *next;
 
-	mutex_lock(&unp->update_lock);
+	guard(mutex)(&unp->update_lock);
 	spin_lock(&unp->lock);
 	map->dying = true;
 	spin_unlock(&unp->lock);
@@ -471,7 +476,26 @@ void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
 	spin_lock(&unp->lock);
 	if (map->published)
 		interval_tree_remove(&map->node, &unp->maps);
+	map->published = false;
 	spin_unlock(&unp->lock);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_map_close);
+
+/**
+ * vfio_unpinned_map_destroy - Undo a mapping
+ * @map: the mapping, published or not, closed or not; freed
+ *
+ * Upon return no leaf of it is left, all is flushed and given back.
+ *
+ * Context: Process context, may sleep. Can't fail, allocates nothing.
+ */
+void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+
+	vfio_unpinned_map_close(map);
+	vfio_unpinned_dirty_stop(map);
+	mutex_lock(&unp->update_lock);
 	unp_put_chunks(unp, map->node.start, map->node.last);
 	mutex_unlock(&unp->update_lock);
 

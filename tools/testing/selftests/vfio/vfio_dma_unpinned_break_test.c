@@ -36,6 +36,7 @@ static void reset_parameters(void)
 	set_parameter("break_flush", "0");
 	set_parameter("break_late", "0");
 	set_parameter("break_pin", "0");
+	set_parameter("break_dirty", "0");
 	set_parameter("pause_ms", "0");
 }
 
@@ -193,6 +194,33 @@ TEST_F_TIMEOUT(broken, touch, RIG_TIMEOUT_S)
 	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
 	EXPECT_TRUE(marked_page_works(rig, 0, true));
 	EXPECT_FALSE(marked_page_works(rig, 1, false));
+}
+
+/*
+ * The device writes to a page, which loses its leaf before the dirty pages are
+ * asked for. Are they this one?
+ */
+static bool lost_leaf_is_dirty(struct rig *rig, u64 page)
+{
+	struct dirty dirty;
+
+	guest_touch(rig->guest, rig_iova(page));
+	rig_dirty(rig);
+	TEST_ASSERT(rig_dma_works(rig, page), "no DMA before the zap");
+	TEST_ASSERT(!madvise(rig_vaddr(rig, page), MEM_PAGE_SIZE,
+			     MADV_DONTNEED), "madvise");
+	dirty = rig_dirty(rig);
+	return dirty_is(&dirty, &page, 1);
+}
+
+TEST_F_TIMEOUT(broken, dirty, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	EXPECT_TRUE(lost_leaf_is_dirty(rig, 0));
+	ASSERT_TRUE(set_parameter("break_dirty", "1"));
+	EXPECT_FALSE(lost_leaf_is_dirty(rig, 1));
 }
 
 /* How often the kernel says that it has freed a page that a leaf points at. */

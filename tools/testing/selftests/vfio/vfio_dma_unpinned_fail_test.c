@@ -223,6 +223,44 @@ TEST_F_TIMEOUT(fail, unmap, RIG_TIMEOUT_S)
 	}
 }
 
+static int start_tracking(struct rig *rig)
+{
+	return __iommu_dirty_tracking(rig->iommu,
+				      VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+}
+
+static void stop_tracking(struct rig *rig)
+{
+	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+}
+
+TEST_F_TIMEOUT(fail, start_dirty_tracking, 4 * RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(3));
+	SWEEP(start_tracking(rig), EXPECT_RIG_DIRTY(rig, 3), stop_tracking(rig),
+	      ENOMEM);
+	EXPECT_GT(self->failed, 0);
+	EXPECT_TRUE(rig_dma_works(rig, 3));
+	/* None of the failed ones has left it on. */
+	EXPECT_EQ(__iommu_dirty_get(rig->iommu, &rig->region, &(struct dirty){}),
+		  EINVAL);
+}
+
+TEST_F_TIMEOUT(fail, map_while_tracked, 4 * RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	ASSERT_EQ(start_tracking(rig), 0);
+	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
+	      guest_touch(rig->guest, rig_iova(0)); EXPECT_RIG_DIRTY(rig, 0),
+	      rig_unmap(rig), ENOMEM);
+	EXPECT_GT(self->failed, 0);
+	stop_tracking(rig);
+}
+
 static int attach(FIXTURE_DATA(fail) * self)
 {
 	return ioctl(self->group_fd, VFIO_GROUP_SET_CONTAINER,

@@ -2,7 +2,7 @@
 /*
  * What memory and its mappings live through: kinds of memory, aliases, mappings
  * that go one by one, memory that is replaced under a mapping, a fork that does not
- * inherit it, dirty tracking, a bitmap that loses its memory.
+ * inherit it, a bitmap that loses its memory.
  */
 #include <linux/mman.h>
 #include <sys/ioctl.h>
@@ -318,94 +318,6 @@ TEST_F_TIMEOUT(life, two_addresses_of_a_file, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
 	EXPECT_TRUE(rig_dma_read_blocked(rig, RIG_PAGES / 2, old));
 	mem_free(&file);
-}
-
-/* --- dirty tracking --------------------------------------------------------------- */
-
-static int dirty_pages(struct rig *rig, u32 flags, u64 *bitmap)
-{
-	struct {
-		struct vfio_iommu_type1_dirty_bitmap args;
-		struct vfio_iommu_type1_dirty_bitmap_get get;
-	} request = {
-		.args = { .argsz = sizeof(request), .flags = flags },
-		.get = {
-			.iova = RIG_IOVA,
-			.size = RIG_SIZE,
-			.bitmap = {
-				.pgsize = MEM_PAGE_SIZE,
-				.size = RIG_PAGES / 8,
-				.data = (__u64 *)bitmap,
-			},
-		},
-	};
-
-	return ioctl(rig->iommu->container_fd, VFIO_IOMMU_DIRTY_PAGES, &request) ?
-		errno : 0;
-}
-
-static bool all_dirty(const u64 *bitmap)
-{
-	u64 n;
-
-	for (n = 0; n < RIG_PAGES / 64; n++) {
-		if (bitmap[n] != -1UL)
-			return false;
-	}
-	return true;
-}
-
-/* What a device may write at any time is reported each time. */
-TEST_F_TIMEOUT(life, dirty_tracking, RIG_TIMEOUT_S)
-{
-	u64 bitmap[RIG_PAGES / 64] = {};
-	struct rig *rig = &self->rig;
-	int n;
-
-	rig_map(rig);
-	guest_touch(rig->guest, rig_iova(0));
-	ASSERT_EQ(dirty_pages(rig, VFIO_IOMMU_DIRTY_PAGES_FLAG_START, bitmap), 0);
-	for (n = 0; n < 2; n++) {
-		memset(bitmap, 0, sizeof(bitmap));
-		EXPECT_TRUE(rig_dma_works(rig, 0));
-		EXPECT_EQ(dirty_pages(rig, VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
-				      bitmap), 0);
-		EXPECT_TRUE(all_dirty(bitmap));
-	}
-	EXPECT_EQ(dirty_pages(rig, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP, bitmap), 0);
-}
-
-TEST_F_TIMEOUT(life, unmap_reports_dirty_pages, RIG_TIMEOUT_S)
-{
-	u64 bitmap[RIG_PAGES / 64] = {};
-	struct rig *rig = &self->rig;
-	struct {
-		struct vfio_iommu_type1_dma_unmap args;
-		struct vfio_bitmap bitmap;
-	} request = {
-		.args = {
-			.argsz = sizeof(request),
-			.flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
-			.iova = RIG_IOVA,
-			.size = RIG_SIZE,
-		},
-		.bitmap = {
-			.pgsize = MEM_PAGE_SIZE,
-			.size = sizeof(bitmap),
-			.data = (__u64 *)bitmap,
-		},
-	};
-
-	rig_map(rig);
-	ASSERT_EQ(dirty_pages(rig, VFIO_IOMMU_DIRTY_PAGES_FLAG_START, bitmap), 0);
-	guest_touch(rig->guest, rig_iova(0));
-	EXPECT_TRUE(rig_dma_works(rig, 0));
-	EXPECT_EQ(ioctl(rig->iommu->container_fd, VFIO_IOMMU_UNMAP_DMA, &request),
-		  0);
-	EXPECT_EQ(request.args.size, RIG_SIZE);
-	EXPECT_TRUE(all_dirty(bitmap));
-	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
-	EXPECT_EQ(dirty_pages(rig, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP, bitmap), 0);
 }
 
 /* --- the bitmap's memory ------------------------------------------------------------ */

@@ -187,6 +187,41 @@ TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 }
 
+/* Each mapping reports what had a leaf in it, in any domain. */
+TEST_F_TIMEOUT(share, dirty_pages, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+	struct dirty dirty = {};
+
+	rig_map(rig);
+	attach_second(pair);
+	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	if (variant->containers)
+		iommu_dirty_tracking(pair->iommu,
+				     VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	guest_touch(rig->guest, rig_iova(0));
+	guest_touch(rig->guest, rig_iova(1));
+	EXPECT_TRUE(dma_works(&pair->edu, rig_iova(0), rig_vaddr(rig, 0)));
+	mem_discard(&rig->mem, rig_vaddr(rig, 1), MEM_PAGE_SIZE);
+	EXPECT_RIG_DIRTY(rig, 0, 1);
+	EXPECT_RIG_DIRTY(rig, 0);
+
+	/* The second one goes, and the leaf of the first one stays. */
+	if (variant->containers) {
+		iommu_unmap_dirty(pair->iommu, &rig->region, &dirty);
+		EXPECT_DIRTY(dirty, 0, 1);
+	}
+	edu_cleanup(&pair->edu);
+	vfio_pci_device_cleanup(pair->device);
+	pair->device = NULL;
+	EXPECT_RIG_DIRTY(rig, 0);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+	EXPECT_RIG_DIRTY(rig, 0);
+	EXPECT_RIG_DIRTY(rig);
+}
+
 /* Two domains of one container */
 FIXTURE(attach) {
 	struct pair pair;

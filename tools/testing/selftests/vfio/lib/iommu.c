@@ -88,6 +88,63 @@ int __iommu_pin_bitmap(struct iommu *iommu, u32 flag)
 		errno : 0;
 }
 
+int __iommu_dirty_tracking(struct iommu *iommu, u32 flag)
+{
+	struct vfio_iommu_type1_dirty_bitmap args = {
+		.argsz = sizeof(args),
+		.flags = flag,
+	};
+
+	return ioctl(iommu->container_fd, VFIO_IOMMU_DIRTY_PAGES, &args) ?
+		errno : 0;
+}
+
+static struct vfio_bitmap dirty_bitmap(const struct dma_region *region,
+				       void *bitmap)
+{
+	return (struct vfio_bitmap) {
+		.pgsize = 4096,
+		.size = (region->size / 4096 + 63) / 64 * sizeof(u64),
+		.data = bitmap,
+	};
+}
+
+int __iommu_dirty_get(struct iommu *iommu, const struct dma_region *region,
+		      void *bitmap)
+{
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap args;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} request = {
+		.args.argsz = sizeof(request),
+		.args.flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+		.get.iova = region->iova,
+		.get.size = region->size,
+		.get.bitmap = dirty_bitmap(region, bitmap),
+	};
+
+	return ioctl(iommu->container_fd, VFIO_IOMMU_DIRTY_PAGES, &request) ?
+		errno : 0;
+}
+
+int __iommu_unmap_dirty(struct iommu *iommu, const struct dma_region *region,
+			void *bitmap)
+{
+	struct {
+		struct vfio_iommu_type1_dma_unmap args;
+		struct vfio_bitmap bitmap;
+	} request = {
+		.args.argsz = sizeof(request),
+		.args.flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+		.args.iova = region->iova,
+		.args.size = region->size,
+		.bitmap = dirty_bitmap(region, bitmap),
+	};
+
+	return ioctl(iommu->container_fd, VFIO_IOMMU_UNMAP_DMA, &request) ?
+		errno : 0;
+}
+
 bool iommu_get_cap(struct iommu *iommu, u16 id, void *cap, size_t size)
 {
 	u8 buf[4096] = {};

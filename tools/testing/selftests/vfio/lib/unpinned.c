@@ -183,6 +183,35 @@ void rig_late_pin(struct rig *rig, u64 page)
 	mem_bracket(rig_vaddr(rig, page));
 }
 
+bool dirty_is(const struct dirty *dirty, const u64 *pages, size_t count)
+{
+	struct dirty expected = {};
+	bool same = true;
+	size_t n;
+	u64 page;
+
+	for (n = 0; n < count; n++)
+		expected.bits[pages[n] / 64] |= 1UL << pages[n] % 64;
+	for (page = 0; page < RIG_PAGES; page++) {
+		u64 bit = 1UL << page % 64;
+
+		if (!((dirty->bits[page / 64] ^ expected.bits[page / 64]) & bit))
+			continue;
+		same = false;
+		printf("# page %lu is %sreported\n", page,
+		       dirty->bits[page / 64] & bit ? "" : "not ");
+	}
+	return same;
+}
+
+struct dirty rig_dirty(struct rig *rig)
+{
+	struct dirty dirty = {};
+
+	iommu_dirty_get(rig->iommu, &rig->region, &dirty);
+	return dirty;
+}
+
 void separate_domains(bool on)
 {
 	int err = setting_write(SEPARATE_DOMAINS, on ? "1" : "0");

@@ -43,6 +43,18 @@ int __iommu_register_bitmap(struct iommu *iommu, void *bitmap,
 /* One of the other flags of VFIO_IOMMU_PIN_BITMAP. */
 int __iommu_pin_bitmap(struct iommu *iommu, u32 flag);
 
+/* VFIO_IOMMU_DIRTY_PAGES with the flag START or STOP. */
+int __iommu_dirty_tracking(struct iommu *iommu, u32 flag);
+/*
+ * The dirty pages of a region, which whole mappings and gaps make up, since the
+ * last call. A bitmap has one bit per page, and begins with the first page.
+ */
+int __iommu_dirty_get(struct iommu *iommu, const struct dma_region *region,
+		      void *bitmap);
+/* Unmap it, and get those since the last call of the above. */
+int __iommu_unmap_dirty(struct iommu *iommu, const struct dma_region *region,
+			void *bitmap);
+
 /* Copy capability @id of VFIO_IOMMU_GET_INFO: false if there is none. */
 bool iommu_get_cap(struct iommu *iommu, u16 id, void *cap, size_t size);
 /* Leaves that a device has, by size */
@@ -96,6 +108,25 @@ static inline void iommu_register_bitmap(struct iommu *iommu, void *bitmap,
 static inline void iommu_pin_bitmap(struct iommu *iommu, u32 flag)
 {
 	IOMMU_ASSERT_OK(__iommu_pin_bitmap(iommu, flag));
+}
+
+static inline void iommu_dirty_tracking(struct iommu *iommu, u32 flag)
+{
+	IOMMU_ASSERT_OK(__iommu_dirty_tracking(iommu, flag));
+}
+
+static inline void iommu_dirty_get(struct iommu *iommu,
+				   const struct dma_region *region,
+				   void *bitmap)
+{
+	IOMMU_ASSERT_OK(__iommu_dirty_get(iommu, region, bitmap));
+}
+
+static inline void iommu_unmap_dirty(struct iommu *iommu,
+				     const struct dma_region *region,
+				     void *bitmap)
+{
+	IOMMU_ASSERT_OK(__iommu_unmap_dirty(iommu, region, bitmap));
 }
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_IOMMU_H */

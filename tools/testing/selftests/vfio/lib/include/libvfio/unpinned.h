@@ -102,6 +102,28 @@ static inline bool rig_dma_write_blocked(struct rig *rig, u64 page)
 				 rig_vaddr(rig, page));
 }
 
+/* Dirty pages of the rig's memory. */
+struct dirty {
+	u64 bits[RIG_PAGES / 64];
+};
+
+/* Are these pages dirty, and no other? Says what is not so. */
+bool dirty_is(const struct dirty *dirty, const u64 *pages, size_t count);
+/* The pages that the kernel reports now for the rig's memory. */
+struct dirty rig_dirty(struct rig *rig);
+
+/* EXPECT_DIRTY(struct dirty, page numbers in any order) */
+#define EXPECT_DIRTY(reported, ...)					\
+do {									\
+	const struct dirty __dirty = (reported);			\
+	const u64 __pages[] = { __VA_ARGS__ };				\
+									\
+	EXPECT_TRUE(dirty_is(&__dirty, __pages,				\
+			     sizeof(__pages) / sizeof(u64)));		\
+} while (0)
+
+#define EXPECT_RIG_DIRTY(rig, ...)	EXPECT_DIRTY(rig_dirty(rig), __VA_ARGS__)
+
 /* Give each group a domain of its own or not; in a test configuration only. */
 void separate_domains(bool on);
 
