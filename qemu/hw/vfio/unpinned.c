@@ -163,7 +163,7 @@ bool vfio_unpinned_setup(VFIOContainer *container, Error **errp)
     u->pinning = dma_pinning_find();
     u->trust_notifier.notify = vfio_unpinned_notify_trust;
     error_setg(&u->migration_blocker,
-               "x-unpinned=on: unpinned VFIO mappings have no dirty tracking");
+               "x-unpinned=on: migration is not supported with unpinned mappings");
     if (migrate_add_blocker(&u->migration_blocker, errp) < 0) {
         return false;
     }
