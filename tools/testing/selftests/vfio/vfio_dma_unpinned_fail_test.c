@@ -8,7 +8,6 @@
  *
  * Needs /proc/thread-self/fail-nth, failslab and fail_page_alloc.
  */
-#include <libgen.h>
 #include <sys/ioctl.h>
 
 #include <libvfio/hostile.h>
@@ -80,16 +79,6 @@ static bool disarm(void)
 	arm(0);
 	errno = err;
 	return !atoi(text);
-}
-
-static int open_group(const char *bdf)
-{
-	char link[PATH_MAX], target[PATH_MAX] = "";
-
-	snprintf(link, sizeof(link), "/sys/bus/pci/devices/%s/iommu_group", bdf);
-	TEST_ASSERT(readlink(link, target, sizeof(target) - 1) > 0, "%s", link);
-	snprintf(link, sizeof(link), "/dev/vfio/%s", basename(target));
-	return open(link, O_RDWR);
 }
 
 FIXTURE_SETUP(fail)
@@ -282,8 +271,7 @@ TEST_F_TIMEOUT(fail, attach, 4 * RIG_TIMEOUT_S)
 	if (missing)
 		SKIP(return, "%s", missing);
 	separate_domains(true);
-	self->group_fd = open_group(device_bdf[1]);
-	ASSERT_GE(self->group_fd, 0);
+	self->group_fd = vfio_group_open("pci", device_bdf[1]);
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
 	SWEEP(attach(self), EXPECT_EQ(stat_get("leaves"), 1), detach(self), EIO);

@@ -12,13 +12,14 @@ LIBVFIO_C += shadow.c
 LIBVFIO_C += uffd.c
 LIBVFIO_C += unpinned.c
 LIBVFIO_C += vfio_pci_device.c
+LIBVFIO_C += vfio_pin_device.c
 
 LIBVFIO_OUTPUT := $(OUTPUT)/libvfio
 LIBVFIO_O := $(patsubst %.c,$(LIBVFIO_OUTPUT)/%.o,$(LIBVFIO_C))
 
 $(shell mkdir -p $(sort $(dir $(LIBVFIO_O))))
 
-CFLAGS += -I$(LIBVFIO_SRCDIR)/include
+CFLAGS += -I$(LIBVFIO_SRCDIR)/include -I$(top_srcdir)
 
 $(LIBVFIO_O): $(LIBVFIO_OUTPUT)/%.o: $(LIBVFIO_SRCDIR)/%.c
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(TARGET_ARCH) -c $< -o $@

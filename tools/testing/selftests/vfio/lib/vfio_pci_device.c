@@ -8,31 +8,30 @@
 
 #include <libvfio/vfio_pci_device.h>
 
-static int open_group(const char *bdf)
+int vfio_group_open(const char *bus, const char *name)
 {
 	char link[PATH_MAX], target[PATH_MAX] = "";
 	int fd;
 
-	snprintf(link, sizeof(link), "/sys/bus/pci/devices/%s/iommu_group", bdf);
+	snprintf(link, sizeof(link), "/sys/bus/%s/devices/%s/iommu_group", bus,
+		 name);
 	TEST_ASSERT(readlink(link, target, sizeof(target) - 1) > 0,
-		    "%s has no IOMMU group", bdf);
+		    "%s has no IOMMU group", name);
 	snprintf(link, sizeof(link), "/dev/vfio/%s", basename(target));
 	fd = open(link, O_RDWR);
 	TEST_ASSERT(fd >= 0, "open %s", link);
 	return fd;
 }
 
-static void attach_group(struct vfio_pci_device *device)
+void vfio_group_attach(int group_fd, struct iommu *iommu)
 {
 	struct vfio_group_status status = { .argsz = sizeof(status) };
-	struct iommu *iommu = device->iommu;
 
-	TEST_ASSERT(!ioctl(device->group_fd, VFIO_GROUP_GET_STATUS, &status),
+	TEST_ASSERT(!ioctl(group_fd, VFIO_GROUP_GET_STATUS, &status),
 		    "VFIO_GROUP_GET_STATUS");
 	TEST_ASSERT(status.flags & VFIO_GROUP_FLAGS_VIABLE,
-		    "the group of %s is not bound to vfio-pci throughout",
-		    device->bdf);
-	TEST_ASSERT(!ioctl(device->group_fd, VFIO_GROUP_SET_CONTAINER,
+		    "the group is not bound to VFIO drivers throughout");
+	TEST_ASSERT(!ioctl(group_fd, VFIO_GROUP_SET_CONTAINER,
 			   &iommu->container_fd), "VFIO_GROUP_SET_CONTAINER");
 	if (iommu->is_set)
 		return;
@@ -49,8 +48,8 @@ struct vfio_pci_device *vfio_pci_device_init(const char *bdf,
 	TEST_ASSERT(device, "out of memory");
 	device->bdf = bdf;
 	device->iommu = iommu;
-	device->group_fd = open_group(bdf);
-	attach_group(device);
+	device->group_fd = vfio_group_open("pci", bdf);
+	vfio_group_attach(device->group_fd, iommu);
 	device->fd = ioctl(device->group_fd, VFIO_GROUP_GET_DEVICE_FD, bdf);
 	TEST_ASSERT(device->fd >= 0, "VFIO_GROUP_GET_DEVICE_FD %s", bdf);
 	return device;

@@ -14,6 +14,10 @@ struct vfio_pci_device {
 	int fd;
 };
 
+/* Open the group of a device, whose bus is "pci" or another one of sysfs. */
+int vfio_group_open(const char *bus, const char *name);
+void vfio_group_attach(int group_fd, struct iommu *iommu);
+
 /* Attach the group to @iommu and open the device. */
 struct vfio_pci_device *vfio_pci_device_init(const char *bdf,
 					     struct iommu *iommu);
