@@ -308,9 +308,12 @@ vm_stat() {
 		awk -v key="$2:" '$1 == key {sum += $2} END {if (NR) print sum + 0}'
 }
 
+# vm_monitor N COMMAND: for QEMU's monitor; what it says is in /out/vmN.monitor.
+vm_monitor() { echo "$2" 1<> "/run/vm$1.monitor.in"; }
+
 # vm_marks N: pages that the guest has marked now.
 vm_marks() {
-	echo "qom-get /machine/peripheral/pinning marked-pages" 1<> "/run/vm$1.monitor.in"
+	vm_monitor "$1" "qom-get /machine/peripheral/pinning marked-pages"
 	sleep 1
 	tr -d '\r' < "/out/vm$1.monitor" | grep -E '^[0-9]+$' | tail -n 1
 }

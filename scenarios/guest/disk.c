@@ -10,12 +10,14 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <linux/fs.h>
 #include <unistd.h>
 
 #include "guest.h"
 
 #define DISK "/dev/nvme0n1"
+#define SECOND_DISK "/dev/nvme1n1"
 #define CHUNK (128ul << 10)
 #define CHUNK_PAGES (CHUNK / PAGE)
 
@@ -28,12 +30,12 @@ struct disk {
 	uint64_t bytes, mismatches;
 };
 
-static int open_disk(void)
+static int open_disk(const char *path)
 {
 	int fd = -1;
 
 	for (int i = 0; i < 300 && fd < 0; i++) {
-		fd = open(DISK, O_RDWR | O_DIRECT | O_CLOEXEC);
+		fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
 		if (fd < 0)
 			usleep(100000);
 	}
@@ -93,12 +95,12 @@ static void exercise(struct disk *disk, uint64_t io)
 	}
 }
 
-static void prepare(struct disk *disk, size_t buffers)
+static void prepare(struct disk *disk, const char *path, size_t buffers)
 {
 	uint64_t size;
 
 	disk->seed = setting("seed", 1);
-	disk->fd = open_disk();
+	disk->fd = open_disk(path);
 	if (ioctl(disk->fd, BLKGETSIZE64, &size) || size < 16 * CHUNK)
 		die("disk_size");
 	disk->chunks = size / CHUNK;
@@ -113,7 +115,7 @@ void work_disk(void)
 	void *memory = new_memory(pages * PAGE);
 	int hold = setting("hold", 0);
 
-	prepare(&disk, setting("buffers", 32) * MIB / CHUNK);
+	prepare(&disk, DISK, setting("buffers", 32) * MIB / CHUNK);
 	report("phase=ready");
 	if (hold)
 		wait_for("fill");
@@ -141,7 +143,7 @@ void work_cold(void)
 	size_t n = setting("chunks", 64), errors = 0;
 	struct disk disk = { };
 
-	prepare(&disk, 2 * n);
+	prepare(&disk, DISK, 2 * n);
 	memset(disk.pool, 0, disk.buffers * CHUNK);
 	for (size_t i = 0; i < n; i++)
 		write_chunk(&disk, i);
@@ -158,5 +160,59 @@ void work_cold(void)
 	}
 	report("phase=checked reads=%zu read_errors=%zu disk_mismatches=%lu", n,
 	       errors, disk.mismatches);
+	wait_for("end");
+}
+
+/*
+ * Reads what was written with the seed @before, unless that is 0, then writes with
+ * the seed @after and reads that. Returns the pages with wrong data.
+ */
+static uint64_t exchange(const char *path, uint64_t before, uint64_t after)
+{
+	size_t n = setting("chunks", 32);
+	struct disk disk = { };
+
+	prepare(&disk, path, n);
+	disk.seed = before;
+	for (size_t i = 0; before && i < n; i++)
+		read_chunk(&disk, i);
+	disk.seed = after;
+	for (size_t i = 0; i < n; i++)
+		write_chunk(&disk, i);
+	for (size_t i = 0; i < n; i++)
+		read_chunk(&disk, i);
+	close(disk.fd);
+	munmap(disk.pool, disk.buffers * CHUNK);
+	return disk.mismatches;
+}
+
+/* Until the disk is gone. */
+static void wait_for_removal(const char *path)
+{
+	for (int i = 0; i < 300 && !access(path, F_OK); i++)
+		usleep(100000);
+	if (!access(path, F_OK))
+		die("removal");
+}
+
+/*
+ * Uses two disks, of which the second one comes and goes as often as rounds says:
+ * "added" says that it has come. Each time it holds what was written the last time.
+ */
+void work_hotplug(void)
+{
+	uint64_t rounds = setting("rounds", 2), mismatches;
+
+	mismatches = exchange(DISK, 0, 1);
+	report("phase=ready disk_mismatches=%lu", mismatches);
+	for (uint64_t n = 1; n <= rounds; n++) {
+		wait_for("added");
+		mismatches += exchange(SECOND_DISK, n > 1 ? 100 + n - 1 : 0, 100 + n);
+		mismatches += exchange(DISK, n, n + 1);
+		report("phase=used%lu disk_mismatches=%lu", n, mismatches);
+		wait_for_removal(SECOND_DISK);
+		mismatches += exchange(DISK, n + 1, n + 1);
+		report("phase=removed%lu disk_mismatches=%lu", n, mismatches);
+	}
 	wait_for("end");
 }

@@ -32,6 +32,7 @@ size_t pattern_mismatches(const void *memory, size_t pages, uint64_t seed,
 /* The works: each reports its phases and returns when it is done. */
 void work_disk(void);
 void work_cold(void);
+void work_hotplug(void);
 void work_net(void);
 void work_edu(void);
 

@@ -122,6 +122,8 @@ int main(void)
 		work_disk();
 	else if (!strcmp(work, "cold"))
 		work_cold();
+	else if (!strcmp(work, "hotplug"))
+		work_hotplug();
 	else if (!strcmp(work, "net"))
 		work_net();
 	else if (!strcmp(work, "edu"))
