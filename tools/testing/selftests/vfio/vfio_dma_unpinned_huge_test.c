@@ -398,6 +398,38 @@ TEST_F_TIMEOUT(huge, aliases, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 }
 
+/* How many of the rig's pages from @first on are dirty now. */
+static u64 dirty_from(struct rig *rig, u64 first)
+{
+	u64 n, count = 0, total = rig->region.size / MEM_PAGE_SIZE;
+	u64 *bits = calloc(total / 64, sizeof(u64));
+
+	TEST_ASSERT(bits, "out of memory");
+	iommu_dirty_get(rig->iommu, &rig->region, bits);
+	for (n = first; n < total; n++)
+		count += bits[n / 64] >> n % 64 & 1;
+	free(bits);
+	return count;
+}
+
+/* A page that can be written as a whole is dirty as a whole. */
+TEST_F_TIMEOUT(huge, dirty_pages, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	rig_map(rig);
+	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	EXPECT_EQ(dirty_from(rig, 0), 0);
+	guest_touch(rig->guest, rig_iova(5));
+	EXPECT_TRUE(rig_dma_works(rig, HUGE_PAGES - 1));
+	EXPECT_EQ(dirty_from(rig, 0), pages(rig));
+	EXPECT_EQ(dirty_from(rig, pages(rig)), 0);
+	bracket(rig);
+	EXPECT_STAT("leaves", 0);
+	EXPECT_EQ(dirty_from(rig, 0), pages(rig));
+	EXPECT_EQ(dirty_from(rig, 0), 0);
+}
+
 TEST_F_TIMEOUT(huge, unmap_while_held, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
