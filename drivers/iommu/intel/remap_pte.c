@@ -78,6 +78,7 @@
 #include <linux/pci.h>
 #include <linux/sched.h>
 #include <linux/xarray.h>
+#include <trace/events/iommu.h>
 
 #include "iommu.h"
 #include "../iommu-pages.h"
@@ -796,14 +797,17 @@ void intel_remap_del_device(struct device_domain_info *info)
 }
 
 /**
- * intel_remap_count_fault - Count a request that a unit has blocked
+ * intel_remap_count_fault - Count and trace a request that a unit has blocked
  * @iommu: The unit
  * @rid: Source ID of the request
  * @reason: Why it was blocked; interrupts are not counted
+ * @addr: IOVA of the page
+ * @read: It was a read
  *
  * Context: Any context but NMI. Takes the lock of remap_sources.
  */
-void intel_remap_count_fault(struct intel_iommu *iommu, u16 rid, u8 reason)
+void intel_remap_count_fault(struct intel_iommu *iommu, u16 rid, u8 reason,
+			     u64 addr, bool read)
 {
 	struct device_domain_info *info;
 	unsigned long flags;
@@ -814,8 +818,11 @@ void intel_remap_count_fault(struct intel_iommu *iommu, u16 rid, u8 reason)
 	/* The lock keeps the device from being released. */
 	xa_lock_irqsave(&remap_sources, flags);
 	info = xa_load(&remap_sources, REMAP_SOURCE(iommu->segment, rid));
-	if (info)
+	if (info) {
+		trace_io_page_fault(info->dev, addr, read ? IOMMU_FAULT_READ :
+							    IOMMU_FAULT_WRITE);
 		atomic_long_inc(&info->faults);
+	}
 	xa_unlock_irqrestore(&remap_sources, flags);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include <libvfio/trace.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -134,11 +135,41 @@ TEST_F_TIMEOUT(life, faults_are_counted, RIG_TIMEOUT_S)
 	EXPECT_EQ(stat_wait("dma_faults", 2), 2);
 }
 
+static u64 traced_faults(u64 page, const char *access)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "%s iova=0x%016lx flags=0x%04x (%s)",
+		 device_bdf[0], rig_iova(page), !strcmp(access, "WRITE"), access);
+	return trace_count(text);
+}
+
+TEST_F_TIMEOUT(life, faults_are_traced, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	rig_map(rig);
+	if (!trace_start("iommu:io_page_fault"))
+		SKIP(return, NO_TRACE);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));
+	EXPECT_TRUE(rig_dma_read_blocked(rig, 2, unique_value()));
+	EXPECT_EQ(stat_wait("dma_faults", 2), 2);
+	EXPECT_EQ(traced_faults(1, "WRITE"), 1);
+	EXPECT_EQ(traced_faults(2, "READ"), 1);
+	EXPECT_EQ(trace_count("io_page_fault: "), 2);
+	trace_stop();
+}
+
+#define ALL_PASSES	(~0UL)
+
 /* How many, never how long: that depends on the machine. */
 TEST_F_TIMEOUT(life, late_passes_are_measured, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
-	s64 passes;
+	s64 passes, longest;
+	int n;
 
 	if (!stats_available())
 		SKIP(return, NO_STATS);
@@ -147,17 +178,30 @@ TEST_F_TIMEOUT(life, late_passes_are_measured, RIG_TIMEOUT_S)
 	EXPECT_EQ(late_pass_get("on"), 0);
 	EXPECT_EQ(late_pass_get("late_passes"), 0);
 	late_pass_measure(true);
+	EXPECT_EQ(late_pass_get("on"), 1);
 	guest_touch(rig->guest, rig_iova(0));
-	mem_bracket(rig_vaddr(rig, 0));
-	passes = late_pass_get("late_passes");
-	EXPECT_GT(passes, 0);
-	EXPECT_GT(late_pass_get("late_pass_max"), 0);
+	for (n = 0; n < 4; n++)
+		mem_bracket(rig_vaddr(rig, 0));
+	EXPECT_GE(late_pass_get("late_passes"), 4);
 	EXPECT_GT(late_pass_get("hold_max"), 0);
 	/* Off: what was measured stays, and no more comes. */
 	late_pass_measure(false);
+	EXPECT_EQ(late_pass_get("on"), 0);
 	passes = late_pass_get("late_passes");
 	mem_bracket(rig_vaddr(rig, 0));
 	EXPECT_EQ(late_pass_get("late_passes"), passes);
+
+	/* Each pass is in one line, the longest one in the last that has any. */
+	longest = late_pass_get("late_pass_max");
+	EXPECT_GT(longest, 0);
+	EXPECT_EQ(late_pass_sum(ALL_PASSES), passes);
+	EXPECT_EQ(late_pass_sum(2 * longest), passes);
+	EXPECT_LT(late_pass_sum(longest), passes);
+
+	/* On again: from 0. */
+	late_pass_measure(true);
+	EXPECT_LT(late_pass_get("late_passes"), passes);
+	EXPECT_EQ(late_pass_sum(ALL_PASSES), late_pass_get("late_passes"));
 }
 
 TEST_F_TIMEOUT(life, discard, RIG_TIMEOUT_S)

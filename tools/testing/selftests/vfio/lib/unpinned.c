@@ -332,23 +332,59 @@ s64 late_pass_get(const char *name)
 	return file_stat_of(getpid(), "late_pass_ns", name);
 }
 
-void late_pass_measure(bool on)
+/* Calls @fn for each file of this process, and adds up what it returns. */
+static s64 each_late_pass_file(s64 (*fn)(FILE *file, u64 arg), const char *mode,
+			       u64 arg)
 {
 	char pattern[PATH_MAX];
 	glob_t found;
+	FILE *file;
+	s64 sum = 0;
 	size_t n;
-	int fd;
 
 	snprintf(pattern, sizeof(pattern), STATS_DIR "/%d-*/late_pass_ns",
 		 getpid());
 	TEST_ASSERT(!glob(pattern, 0, NULL, &found), "no %s", pattern);
 	for (n = 0; n < found.gl_pathc; n++) {
-		fd = open(found.gl_pathv[n], O_WRONLY);
-		TEST_ASSERT(fd >= 0 && write(fd, on ? "1" : "0", 1) == 1,
-			    "write of %s", found.gl_pathv[n]);
-		close(fd);
+		file = fopen(found.gl_pathv[n], mode);
+		TEST_ASSERT(file, "open of %s", found.gl_pathv[n]);
+		sum += fn(file, arg);
+		TEST_ASSERT(!fclose(file), "access to %s", found.gl_pathv[n]);
 	}
 	globfree(&found);
+	return sum;
+}
+
+static s64 write_number(FILE *file, u64 number)
+{
+	fprintf(file, "%lu", number);
+	return 0;
+}
+
+void late_pass_measure(bool on)
+{
+	each_late_pass_file(write_number, "w", on);
+}
+
+static s64 sum_lines(FILE *file, u64 below)
+{
+	char line[128];
+	u64 limit, passes;
+	s64 sum = 0;
+
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lu: %lu", &limit, &passes) == 2 &&
+		    limit <= below)
+			sum += passes;
+		else if (sscanf(line, "more: %lu", &passes) == 1 && !~below)
+			sum += passes;
+	}
+	return sum;
+}
+
+s64 late_pass_sum(u64 below)
+{
+	return each_late_pass_file(sum_lines, "r", below);
 }
 
 s64 stat_wait_of(pid_t pid, const char *name, s64 value)

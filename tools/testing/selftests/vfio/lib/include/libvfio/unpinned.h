@@ -146,11 +146,12 @@ static inline s64 stat_get(const char *name)
 }
 
 /*
- * Times of late passes: switch the measurement, which starts from 0, and get a
- * value by name.
+ * Times of late passes: switch the measurement, which starts from 0, get a value
+ * by name, and add up the lines of the histogram that are for less than @below ns.
  */
 void late_pass_measure(bool on);
 s64 late_pass_get(const char *name);
+s64 late_pass_sum(u64 below);
 
 /* Reasons for SKIP() */
 #define NO_STATS	"no vfio directory in debugfs"
