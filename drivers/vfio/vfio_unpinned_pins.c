@@ -26,6 +26,7 @@
  *
  * Locks: see vfio_iommu_type1_unpinned.c.
  */
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -39,6 +40,8 @@
 
 /* How often late pins are looked at while some are held. */
 #define UNP_WORK_INTERVAL	HZ
+/* What a fault may charge: the page and the tables that lead to it. */
+#define UNP_FAULT_PAGES		4
 
 #define UNP_BITMAP_MAX_PAGES	((u64)INT_MAX)
 
@@ -344,6 +347,26 @@ static bool unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	return !full;
 }
 
+/*
+ * Is a memory cgroup of the process at its limit? The worker waits then, until
+ * reclaim has made room for somebody else: it must not be who makes the OOM
+ * killer run, for a page that nobody may ever use.
+ */
+static bool unp_cgroup_full(struct mm_struct *mm)
+{
+	bool full = false;
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *own = get_mem_cgroup_from_mm(mm);
+	struct mem_cgroup *memcg;
+
+	for (memcg = own; memcg && !full; memcg = parent_mem_cgroup(memcg))
+		full = page_counter_read(&memcg->memory) + UNP_FAULT_PAGES >
+		       READ_ONCE(memcg->memory.max);
+	mem_cgroup_put(own);
+#endif
+	return full;
+}
+
 /* Returns false if the limit is reached or there is no memory. */
 static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
@@ -362,6 +385,8 @@ static bool unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	spin_unlock(&unp->lock);
 	if (!wanted || full)
 		return !full;
+	if (unp->mn.mm != current->mm && unp_cgroup_full(unp->mn.mm))
+		return false;
 
 	mmap_read_lock(unp->mn.mm);
 	ret = pin_user_pages_remote(unp->mn.mm, vaddr, 1, FOLL_WRITE, &page,

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include <libvfio/cgroup.h>
+#include <libvfio/hostile.h>
 #include <libvfio/shadow.h>
 #include <libvfio/unpinned.h>
 
@@ -319,6 +320,77 @@ TEST_F_TIMEOUT(end, killed_for_memory, RIG_TIMEOUT_S)
 	EXPECT_EQ(cgroup_stat("memory.events", "oom_kill"), 1);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 	cgroup_leave();
+}
+
+#define ROOM		(RIG_SIZE / 4)	/* less than what is marked */
+
+struct marker {
+	enum mem_kind kind;
+	char *cgroup;
+};
+
+/* All pages are marked, and none of them is there. */
+static void mark_all(void *data)
+{
+	struct marker *marker = data;
+	struct rig rig;
+
+	memcg_enter(marker->cgroup);
+	TEST_ASSERT(!rig_init(&rig, marker->kind), "the device is not free");
+	rig_map(&rig);
+	rig_register(&rig, RIG_PAGES);
+	say('r');
+	wait_for_go();
+	memset(rig.bitmap.vaddr, 0xff, RIG_PAGES / 8);
+	rig_trust(&rig);
+	say('t');
+	pause();
+}
+
+/* What the worker has brought in by the time when it finds no room anymore. */
+static s64 populated_at_last(pid_t pid)
+{
+	s64 now = 0, before;
+
+	do {
+		before = now;
+		sleep(2);	/* it comes once a second */
+		now = stat_of(pid, "worker_populates");
+	} while (now != before || !now);
+	return now;
+}
+
+/* Marks alone don't call the OOM killer: the worker waits for room. */
+TEST_F_TIMEOUT(end, not_killed_for_marks, RIG_TIMEOUT_S)
+{
+	struct marker marker = {
+		.kind = variant->kind,
+		.cgroup = memcg_create(NULL, "vfio-selftest"),
+	};
+	struct victim victim;
+	s64 used, populated;
+
+	if (!marker.cgroup)
+		SKIP(return, NO_MEMCG);
+	memcg_set(marker.cgroup, "memory.swap.max", 0);
+	start_victim(&victim, mark_all, &marker);
+	ASSERT_EQ(hear(&victim), 'r');
+	used = memcg_get(marker.cgroup, "memory.current");
+	memcg_set(marker.cgroup, "memory.max", used + ROOM);
+	let_go(&victim);
+	ASSERT_EQ(hear(&victim), 't');
+	populated = populated_at_last(victim.pid);
+	EXPECT_GT(populated, 0);
+	EXPECT_LT(populated, (s64)RIG_PAGES);
+	EXPECT_EQ(memcg_get_key(marker.cgroup, "memory.events", "oom"), 0);
+
+	memcg_set(marker.cgroup, "memory.max", used + 2 * RIG_SIZE);
+	EXPECT_EQ(stat_wait_of(victim.pid, "worker_populates", RIG_PAGES),
+		  RIG_PAGES);
+	ASSERT_EQ(kill(victim.pid, SIGKILL), 0);
+	EXPECT_EQ(WTERMSIG(end_victim(&victim)), SIGKILL);
+	EXPECT_TRUE(is_gone(&victim, self->pins));
+	memcg_destroy(marker.cgroup);
 }
 
 /*
