@@ -113,6 +113,38 @@ static bool unp_pinned_in_chunk(struct vfio_unpinned_mm *unp,
 }
 
 /*
+ * The same for the chunk that the page itself is in, between @start and @last. The
+ * nearest pages come first: who pins or releases one after the other finds the one
+ * before or behind it, and does not look at all of them each time.
+ */
+static bool unp_pinned_nearby(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long start, unsigned long last,
+			      unsigned long pfn)
+{
+	unsigned long before = vaddr - max(start, unp_chunk_start(vaddr));
+	unsigned long behind = min(last, vaddr | (UNP_CHUNK_SIZE - 1)) - vaddr;
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long off;
+
+	lockdep_assert_held(&unp->lock);
+	vfio_unpinned_word(unp, vaddr, &chunk);
+	if (!chunk->pins)
+		return false;
+	for (off = PAGE_SIZE; off <= max(before, behind); off += PAGE_SIZE) {
+		unsigned long pages = PHYS_PFN(off);
+
+		if ((off <= before &&
+		     vfio_unpinned_has_pfn(unp, vaddr - off, UNP_PINNED,
+					   pfn - pages)) ||
+		    (off <= behind &&
+		     vfio_unpinned_has_pfn(unp, vaddr + off, UNP_PINNED,
+					   pfn + pages)))
+			return true;
+	}
+	return false;
+}
+
+/*
  * What a pin on @page, at @vaddr and not PINNED itself, adds to the count: 0 if
  * another page of the folio is PINNED. The folio is pinned, so it is stable.
  */
@@ -124,6 +156,8 @@ static unsigned long unp_pin_cost(struct vfio_unpinned_mm *unp,
 	unsigned long last = start + folio_size(folio) - 1, at;
 
 	lockdep_assert_held(&unp->lock);
+	if (unp_pinned_nearby(unp, vaddr, start, last, page_to_pfn(page)))
+		return 0;
 	for (at = start; at <= last; at = unp_chunk_start(at) + UNP_CHUNK_SIZE) {
 		if (unp_pinned_in_chunk(unp, at, last,
 					folio_pfn(folio) + PHYS_PFN(at - start)))
@@ -146,13 +180,16 @@ static bool unp_account_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 				     unp->bitmap->limit);
 		return false;
 	}
+	/* While there are pins the worker comes back by itself. */
+	if (!unp->stats.late_pins)
+		queue_delayed_work(system_unbound_wq, &unp->work,
+				   UNP_WORK_INTERVAL);
 	vfio_unpinned_word(unp, vaddr, &chunk);
 	chunk->pins++;
 	unp->stats.pin_events++;
 	unp->stats.late_pins += cost;
 	unp->stats.late_pins_peak = max(unp->stats.late_pins_peak,
 					unp->stats.late_pins);
-	queue_delayed_work(system_unbound_wq, &unp->work, UNP_WORK_INTERVAL);
 	return true;
 }
 
