@@ -10,7 +10,8 @@
 # name is '_' there).
 
 TEST_KERNEL=release
-VM_PACKAGES=(seabios qemu-system-data busybox-static cpio gnuplot-nox acpica-tools build-essential)
+VM_PACKAGES=(seabios qemu-system-data busybox-static cpio gnuplot-nox acpica-tools build-essential
+	linux-perf)
 
 native_tests() {
 	cat <<-'EOF'
