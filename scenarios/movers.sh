@@ -7,7 +7,7 @@
 # nodes=2
 # devices=edu:2
 # append=nokaslr movablecore=528M cma=160M
-# timeout=1800
+# timeout=2400
 # faults=edu
 # oom=yes
 #
@@ -22,6 +22,23 @@
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
-SELFTEST_SECONDS=900
+# swap_file MIB: for the tests that ask for one, in a file system on compressed
+# memory too. A disk would use the IOMMU, whose tables the tests count.
+swap_file() {
+	local disk
+
+	read -r disk < /sys/class/zram-control/hot_add
+	echo "$(($1 + 32))M" > "/sys/block/zram$disk/disksize"
+	mkdir -p /run/disk
+	mke2fs -F -b 4096 "/dev/zram$disk" >/dev/null
+	mount -t ext2 "/dev/zram$disk" /run/disk
+	dd if=/dev/zero of=/run/disk/swap bs=1M count="$1" 2>/dev/null
+	chmod 600 /run/disk/swap
+	mkswap /run/disk/swap >/dev/null
+	export VFIO_SELFTESTS_SWAP_FILE=/run/disk/swap
+}
+
+SELFTEST_SECONDS=1200
+swap_file 320
 selftests $(printf 'vfio_dma_unpinned_%s_test ' $MOVERS)
 finish

@@ -5,11 +5,14 @@
  * model. vfio_dma_unpinned_remap_test.c is about the same for page tables.
  *
  * VFIO_SELFTESTS_SEED chooses the pages, VFIO_SELFTESTS_ROUNDS says how often.
+ * VFIO_SELFTESTS_SWAP_FILE is a file that mkswap has seen, not in use.
  */
 #include <linux/mempolicy.h>
 #include <linux/mman.h>
+#include <sys/prctl.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <libvfio/cgroup.h>
 #include <libvfio/settings.h>
@@ -59,21 +62,20 @@ static const char *enter_cgroup(struct shadow *shadow)
 	return needs_swap(shadow) ?: cgroup_enter();
 }
 
-static const char *with_lru_gen(struct shadow *shadow, const char *value)
+static const char *set_lru_gen(const char *value)
 {
-	if (setting_change(MM "lru_gen/enabled", value))
-		return "no MGLRU in this kernel";
-	return enter_cgroup(shadow);
+	return setting_change(MM "lru_gen/enabled", value) ?
+		"no MGLRU in this kernel" : NULL;
 }
 
 static const char *lru_gen_off(struct shadow *shadow)
 {
-	return with_lru_gen(shadow, "0");
+	return set_lru_gen("0") ?: enter_cgroup(shadow);
 }
 
 static const char *lru_gen_on(struct shadow *shadow)
 {
-	return with_lru_gen(shadow, "7");
+	return set_lru_gen("7") ?: enter_cgroup(shadow);
 }
 
 /* Less than asked for is an error, which is what marked pages lead to. */
@@ -367,9 +369,10 @@ static void compact(struct shadow *shadow)
 	munmap(ballast, BALLAST_SIZE);
 }
 
-/* --- swapoff ------------------------------------------------------------------ */
+/* --- swapoff and swap files ----------------------------------------------------- */
 
-static char swap[64];
+static char swap[64];		/* in use, the first one */
+static char other_swap[64];	/* in use when a test with a file began */
 
 static const char *find_swap(struct shadow *shadow)
 {
@@ -377,7 +380,7 @@ static const char *find_swap(struct shadow *shadow)
 	char line[256];
 
 	if (file) {
-		while (fgets(line, sizeof(line), file))
+		while (!swap[1] && fgets(line, sizeof(line), file))
 			sscanf(line, "/%62s", swap + 1);
 		fclose(file);
 	}
@@ -395,6 +398,148 @@ static void swap_off(struct shadow *shadow)
 static void swap_on(struct shadow *shadow)
 {
 	TEST_ASSERT(!swapon(swap, 0), "swapon of %s: %s", swap, strerror(errno));
+}
+
+static void exchange_swap(const char *on, const char *off)
+{
+	TEST_ASSERT(!swapon(on, 0), "swapon of %s: %s", on, strerror(errno));
+	TEST_ASSERT(!swapoff(off), "swapoff of %s: %s", off, strerror(errno));
+}
+
+static void restore_swap(void)
+{
+	if (other_swap[0])
+		exchange_swap(other_swap, swap);
+	other_swap[0] = 0;
+}
+
+/* From now on the file is all the swap space that there is. */
+static const char *swap_to_file(struct shadow *shadow)
+{
+	const char *path = getenv("VFIO_SELFTESTS_SWAP_FILE");
+	const char *missing = find_swap(shadow);
+
+	if (!path)
+		return "no swap file: set VFIO_SELFTESTS_SWAP_FILE";
+	if (missing)
+		return missing;
+	exchange_swap(path, swap);
+	snprintf(other_swap, sizeof(other_swap), "%s", swap);
+	snprintf(swap, sizeof(swap), "%s", path);
+	/* For a test that ends by a failed assertion. */
+	atexit(restore_swap);
+	return NULL;
+}
+
+static const char *file_lru_gen_off(struct shadow *shadow)
+{
+	return swap_to_file(shadow) ?: lru_gen_off(shadow);
+}
+
+static const char *file_lru_gen_on(struct shadow *shadow)
+{
+	return swap_to_file(shadow) ?: lru_gen_on(shadow);
+}
+
+static void leave_file(struct shadow *shadow)
+{
+	leave_cgroup(shadow);
+	restore_swap();
+}
+
+/* --- pressure from outside ------------------------------------------------------ */
+
+/* A process that uses more memory than is free, in no cgroup but the root. */
+#define HOG_BEYOND	(128UL << 20)
+#define HOG_WAITS	4		/* of shadow_until_taken() */
+
+static pid_t hog;
+
+/* Free memory, and what the page cache has, which goes first. */
+static u64 memory_available(void)
+{
+	FILE *file = fopen("/proc/meminfo", "r");
+	u64 kib = 0;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "MemAvailable: %lu kB", &kib);
+	if (file)
+		fclose(file);
+	TEST_ASSERT(kib, "no MemAvailable");
+	return kib << 10;
+}
+
+/* Different pages, again and again. */
+static void be_hog(void)
+{
+	u64 size = memory_available() + HOG_BEYOND;
+	u64 n, round;
+	char *memory;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setting_write("/proc/self/oom_score_adj", "1000");
+	raise(SIGSTOP);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	TEST_ASSERT(memory != MAP_FAILED, "mmap");
+	madvise(memory, size, MADV_NOHUGEPAGE);
+	for (round = 0;; round++) {
+		for (n = 0; n < size; n += MEM_PAGE_SIZE)
+			WRITE_ONCE(*(u64 *)(memory + n), n + round);
+	}
+}
+
+/* Before the pages are there, since a fork takes them, too. */
+static void prepare_hog(struct shadow *shadow)
+{
+	int status;
+
+	hog = fork();
+	TEST_ASSERT(hog >= 0, "fork");
+	if (!hog)
+		be_hog();
+	TEST_ASSERT(waitpid(hog, &status, WUNTRACED) == hog &&
+		    WIFSTOPPED(status), "waitpid");
+}
+
+/*
+ * It is kswapd's work, but for what the hog has to reclaim itself. Pages that a guest
+ * has used are active: they would be the last to go.
+ */
+static void press(struct shadow *shadow)
+{
+	s64 stolen = vmstat_line("pgsteal_kswapd");
+	int n, status;
+
+	shadow_advise(shadow, MADV_COLD);
+	kill(hog, SIGCONT);
+	for (n = 0; n < HOG_WAITS && !shadow_taken(shadow); n++)
+		shadow_until_taken(shadow, NULL);
+	kill(hog, SIGKILL);
+	TEST_ASSERT(waitpid(hog, &status, 0) == hog, "waitpid");
+	TEST_ASSERT(vmstat_line("pgsteal_kswapd") > stolen,
+		    "kswapd has taken nothing");
+}
+
+static const char *pressure_lru_gen_off(struct shadow *shadow)
+{
+	return needs_swap(shadow) ?: set_lru_gen("0");
+}
+
+static const char *pressure_lru_gen_on(struct shadow *shadow)
+{
+	return needs_swap(shadow) ?: set_lru_gen("7");
+}
+
+static const char *file_pressure_lru_gen_off(struct shadow *shadow)
+{
+	return swap_to_file(shadow) ?: pressure_lru_gen_off(shadow);
+}
+
+static const char *file_pressure_lru_gen_on(struct shadow *shadow)
+{
+	return swap_to_file(shadow) ?: pressure_lru_gen_on(shadow);
 }
 
 /* --- the tests ----------------------------------------------------------------- */
@@ -515,6 +660,57 @@ FIXTURE_VARIANT_ADD(move, swapoff) {
 	.mover.setup = find_swap,
 	.mover.step = swap_off,
 	.mover.restore = swap_on,
+};
+
+FIXTURE_VARIANT_ADD(move, swapoff_file) {
+	.mover.setup = swap_to_file,
+	.mover.step = swap_off,
+	.mover.restore = swap_on,
+	.mover.cleanup = leave_file,
+};
+
+FIXTURE_VARIANT_ADD(move, memory_reclaim_file) {
+	.mover.setup = file_lru_gen_off,
+	.mover.step = memory_reclaim,
+	.mover.cleanup = leave_file,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, memory_reclaim_file_lru_gen) {
+	.mover.setup = file_lru_gen_on,
+	.mover.step = memory_reclaim,
+	.mover.cleanup = leave_file,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, pressure) {
+	.mover.setup = pressure_lru_gen_off,
+	.mover.prepare = prepare_hog,
+	.mover.step = press,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, pressure_lru_gen) {
+	.mover.setup = pressure_lru_gen_on,
+	.mover.prepare = prepare_hog,
+	.mover.step = press,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, pressure_file) {
+	.mover.setup = file_pressure_lru_gen_off,
+	.mover.prepare = prepare_hog,
+	.mover.step = press,
+	.mover.cleanup = leave_file,
+	.mover.moved = ALL,
+};
+
+FIXTURE_VARIANT_ADD(move, pressure_file_lru_gen) {
+	.mover.setup = file_pressure_lru_gen_on,
+	.mover.prepare = prepare_hog,
+	.mover.step = press,
+	.mover.cleanup = leave_file,
+	.mover.moved = ALL,
 };
 
 FIXTURE_SETUP(move)

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <libvfio/settings.h>
 #include <libvfio/shadow.h>
 
 #include "test_util.h"
@@ -359,6 +360,8 @@ const char *mover_run(struct rig *rig, const struct mover *mover,
 	shadow->random = shadow_seed() ?: 1;
 	shadow->same = mover->same ? unique_value() : 0;
 	memset(result, 0, sizeof(*result));
+	/* One mover at a time: this one would be at work in any of the tests. */
+	setting_change("/proc/sys/kernel/numa_balancing", "0");
 	if (mover->setup)
 		missing = mover->setup(shadow);
 	for (n = 0; !missing && n < shadow_rounds(); n++)
