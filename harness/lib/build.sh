@@ -26,8 +26,9 @@ config_files() {
 	case $1 in
 	release) echo "$common" ;;
 	debug) echo "$common $dir/debug.config" ;;
+	bench) echo "$dir/base.config $dir/bench.config" ;;
 	uml) echo "$dir/uml-kunit.config" ;;
-	*) die "no kernel configuration '$1': release, debug or uml" ;;
+	*) die "no kernel configuration '$1': release, debug, bench or uml" ;;
 	esac
 }
 
@@ -72,8 +73,8 @@ kernel_configure() {
 		"$src/scripts/kconfig/merge_config.sh" -m -O "$dir" "$dir/.config" "$@" >/dev/null
 	fi
 	kernel_make "$src" "$dir" olddefconfig
-	lost=$(cat "$@" | grep -E '^CONFIG_' | awk -F= '{ v[$1] = $0 } END { for (n in v) print v[n] }' |
-		grep -Fxv -f "$dir/.config" || true)
+	lost=$(cat "$@" | awk -F'[= ]' '/^CONFIG_/ { v[$1] = $0 } /^# CONFIG_.* is not set/ { delete v[$2] }
+			END { for (n in v) print v[n] }' | grep -Fxv -f "$dir/.config" || true)
 	[[ ! $lost ]] || die "options that the configuration does not take:"$'\n'"$lost"
 	cat "$@" >"$dir/.fragments"
 }

@@ -169,3 +169,18 @@ run_tests() {
 	echo "$passed passed, $failed failed$( ((skipped == 0)) || echo ", $skipped skipped")"
 	((failed == 0))
 }
+
+# run_bench: the verb `bench`; fails when a count is not as it must be. The rows
+# of the table are the lines with '|' that the scenario prints.
+run_bench() {
+	local status=0
+	TEST_KERNEL=bench
+	prepare_vm
+	mkdir -p "$OUT/bench"
+	"$ROOT/harness/vm/scenario" brackets || status=$?
+	awk '/\|/ { gsub(/^ +/, ""); gsub(/\|/, " | ") }
+	     /^GiB \|/ { if (!header++) { print "| " $0 " |"; gsub(/[^|]+/, " --- "); print "|" $0 "|" } next }
+	     /\|/ { print "| " $0 " |" }' "$OUT/logs/brackets/output.log" >"$OUT/bench/brackets.md"
+	cat "$OUT/bench/brackets.md"
+	return $status
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a bracket over a whole address space costs that has GIB of unpinned memory,
+ * all of it with a leaf:
+ *
+ *	vfio_dma_unpinned_bracket_bench GIB [irqs-off]
+ *
+ * The memory is one memfd of huge pages, mapped again and again. The guest has
+ * touched it, so that KVM has SPTEs in each case. The bracket is the one of
+ * "echo 4 > /proc/self/clear_refs". Each line of the output is for one case, with
+ * the fields that column_names has.
+ *
+ * Counts are checked: leaves, pins, and how many leaves a batch has at most, which
+ * is what bounds the time for which the lock is held. Times are just shown. With
+ * irqs-off, the tracer of that name (CONFIG_IRQSOFF_TRACER) looks for the longest
+ * time with interrupts off; all else takes longer then.
+ */
+#include <linux/mman.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <libvfio/settings.h>
+#include <libvfio/trace.h>
+#include <libvfio/unpinned.h>
+
+#include "processor.h"
+
+#define TRACING		"/sys/kernel/tracing/"
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define FLUSH_EVENT	"intel_iommu:cache_tag_flush_range"
+
+#define GIB		(1UL << 30)
+#define FILE_SIZE	(512UL << 20)
+#define BENCH_IOVA	(4 * GIB)
+#define BATCH_LEAVES	4096	/* documented: UNP_BATCH_WORDS */
+
+static const char column_names[] =
+	"GiB|case|leaves|pins|clear_refs ms|ratio|late pass ms|mean hold us|longest|flushes|largest batch|irqs off us|at";
+
+struct bench {
+	u64 size;
+	u64 pages;
+	void *memory;
+	u8 *bitmap;
+	struct guest *guest;
+	struct iommu *iommu;
+	struct vfio_pci_device *device;
+	struct dma_region region;
+	bool irqs_off;		/* trace them */
+	double plain_ms;	/* of a bracket without unpinned mapping */
+};
+
+/* One bracket */
+struct bracket {
+	double ms;
+	u64 flushes;
+	u64 largest;		/* leaves in one of them */
+	long long irqs_off_us;	/* the longest section, of all CPUs */
+	char irqs_off_at[96];	/* where it began */
+};
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e3 + t.tv_nsec / 1e6;
+}
+
+static void make_memory(struct bench *bench)
+{
+	int fd = memfd_create("vfio bench", MFD_CLOEXEC);
+	void *at;
+
+	TEST_ASSERT(fd >= 0 && !ftruncate(fd, FILE_SIZE), "memfd");
+	TEST_ASSERT(!setting_change(SHMEM_HUGE, "advise"), "no huge pages");
+	at = mmap(NULL, bench->size + MEM_HUGE_SIZE, PROT_NONE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	TEST_ASSERT(at != MAP_FAILED, "mmap");
+	bench->memory = (void *)align_up((u64)at, MEM_HUGE_SIZE);
+	for (at = bench->memory; at < bench->memory + bench->size;
+	     at += FILE_SIZE) {
+		TEST_ASSERT(mmap(at, FILE_SIZE, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_FIXED, fd, 0) == at, "mmap");
+		TEST_ASSERT(!madvise(at, FILE_SIZE, MADV_HUGEPAGE) &&
+			    !madvise(at, FILE_SIZE, MADV_POPULATE_WRITE),
+			    "madvise: %s", strerror(errno));
+	}
+	TEST_ASSERT(mem_is_huge(bench->memory), "no huge pages");
+	bench->bitmap = mmap(NULL, bench->pages / 8, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	TEST_ASSERT(bench->bitmap != MAP_FAILED, "mmap");
+}
+
+static void make_guest(struct bench *bench)
+{
+	u64 gpa;
+
+	bench->guest = guest_init();
+	vm_set_user_memory_region(bench->guest->vm, 1, 0, BENCH_IOVA, bench->size,
+				  bench->memory);
+	for (gpa = BENCH_IOVA; gpa < BENCH_IOVA + bench->size;
+	     gpa += MEM_HUGE_SIZE)
+		__virt_pg_map(bench->guest->vm, gpa, gpa, PG_LEVEL_2M);
+}
+
+/* One access in each huge page: KVM maps all of it. */
+static void touch_all(struct bench *bench)
+{
+	u64 gpa;
+
+	for (gpa = BENCH_IOVA; gpa < BENCH_IOVA + bench->size;
+	     gpa += MEM_HUGE_SIZE)
+		guest_touch(bench->guest, gpa);
+}
+
+static void map_all(struct bench *bench)
+{
+	bench->region = (struct dma_region) {
+		.vaddr = bench->memory,
+		.iova = BENCH_IOVA,
+		.size = bench->size,
+	};
+	iommu_map_unpinned(bench->iommu, &bench->region);
+	iommu_register_bitmap(bench->iommu, bench->bitmap, &bench->region,
+			      bench->pages);
+	iommu_pin_bitmap(bench->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+}
+
+/* --- what is measured ---------------------------------------------------------- */
+
+static void watch_irqs_off(void)
+{
+	TEST_ASSERT(!setting_write(TRACING "current_tracer", "irqsoff") &&
+		    !setting_write(TRACING "tracing_max_latency", "0") &&
+		    !setting_write(TRACING "tracing_on", "1"),
+		    "no tracer of interrupts that are off");
+}
+
+static void read_irqs_off(struct bracket *bracket)
+{
+	char line[256], *at;
+	FILE *file;
+
+	setting_write(TRACING "tracing_on", "0");
+	bracket->irqs_off_us = setting_number(TRACING "tracing_max_latency");
+	file = fopen(TRACING "trace", "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		at = strstr(line, "=> started at: ");
+		if (at)
+			sscanf(at + strlen("=> started at: "), "%95s",
+			       bracket->irqs_off_at);
+	}
+	if (file)
+		fclose(file);
+	setting_write(TRACING "current_tracer", "nop");
+}
+
+static void look_at_flush(const char *line, void *data)
+{
+	struct bracket *bracket = data;
+	u64 start, end, leaves;
+	const char *range = strstr(line, " [0x");
+
+	if (!range || sscanf(range, " [0x%lx-0x%lx]", &start, &end) != 2)
+		return;
+	leaves = (end - start) / MEM_PAGE_SIZE + 1;
+	bracket->flushes++;
+	if (leaves > bracket->largest)
+		bracket->largest = leaves;
+}
+
+static void run_bracket(struct bench *bench, struct bracket *bracket)
+{
+	bool traced = trace_start(FLUSH_EVENT);
+	double began;
+
+	memset(bracket, 0, sizeof(*bracket));
+	if (bench->irqs_off)
+		watch_irqs_off();
+	began = now_ms();
+	TEST_ASSERT(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
+	bracket->ms = now_ms() - began;
+	if (bench->irqs_off)
+		read_irqs_off(bracket);
+	if (traced)
+		trace_each(look_at_flush, bracket);
+	trace_stop();
+}
+
+/* Leaves and pins are those after it. On average a batch takes the mean hold. */
+static void show(struct bench *bench, const char *name, struct bracket *bracket)
+{
+	bool mapped = bench->region.size;
+	s64 pass_ns = mapped ? late_pass_get("late_pass_max") : 0;
+
+	printf("%lu|%s|%ld|%ld|%.1f|%.2f|%.1f|%.0f|%.0f|%lu|%lu|%lld|%s\n",
+	       bench->size / GIB, name, mapped ? stat_get("leaves") : 0,
+	       mapped ? stat_get("late_pins") : 0, bracket->ms,
+	       bracket->ms / bench->plain_ms, pass_ns / 1e6,
+	       pass_ns / 1e3 / (bench->pages / BATCH_LEAVES),
+	       mapped ? late_pass_get("hold_max") / 1e3 : 0,
+	       bracket->flushes, bracket->largest, bracket->irqs_off_us,
+	       bracket->irqs_off_at);
+	fflush(stdout);
+}
+
+/* --- the cases ----------------------------------------------------------------- */
+
+static void without_mapping(struct bench *bench)
+{
+	struct bracket bracket;
+
+	touch_all(bench);
+	run_bracket(bench, &bracket);
+	bench->plain_ms = bracket.ms;
+	show(bench, "no unpinned mapping", &bracket);
+}
+
+static void all_have_leaves(struct bench *bench)
+{
+	touch_all(bench);
+	TEST_ASSERT(stat_get("leaves") == (s64)bench->pages, "%ld leaves",
+		    stat_get("leaves"));
+	late_pass_measure(true);
+}
+
+static void none_marked(struct bench *bench)
+{
+	s64 flushes = stat_get("flushes");
+	struct bracket bracket;
+
+	all_have_leaves(bench);
+	run_bracket(bench, &bracket);
+	show(bench, "none marked", &bracket);
+	flushes = stat_get("flushes") - flushes;
+	TEST_ASSERT(!stat_get("leaves"), "%ld leaves", stat_get("leaves"));
+	TEST_ASSERT(flushes == (s64)(bench->pages / BATCH_LEAVES),
+		    "%ld flushes", flushes);
+	TEST_ASSERT((s64)bracket.flushes == flushes &&
+		    bracket.largest == BATCH_LEAVES,
+		    "%lu flushes traced, the largest for %lu leaves",
+		    bracket.flushes, bracket.largest);
+}
+
+static void all_marked(struct bench *bench, const char *name)
+{
+	struct bracket bracket;
+
+	all_have_leaves(bench);
+	memset(bench->bitmap, 0xff, bench->pages / 8);
+	run_bracket(bench, &bracket);
+	show(bench, name, &bracket);
+	TEST_ASSERT(stat_get("leaves") == (s64)bench->pages &&
+		    stat_get("late_pins") == (s64)bench->pages && !bracket.flushes,
+		    "%ld leaves, %ld pins", stat_get("leaves"),
+		    stat_get("late_pins"));
+}
+
+static void marks_cleared(struct bench *bench)
+{
+	struct bracket bracket;
+
+	all_have_leaves(bench);
+	memset(bench->bitmap, 0, bench->pages / 8);
+	run_bracket(bench, &bracket);
+	show(bench, "marks cleared", &bracket);
+	TEST_ASSERT(stat_wait("late_pins", 0) == 0 && !stat_get("leaves"),
+		    "%ld pins, %ld leaves", stat_get("late_pins"),
+		    stat_get("leaves"));
+}
+
+int main(int argc, char *argv[])
+{
+	struct bench bench = {};
+
+	get_device_bdfs(&argc, argv);
+	bench.irqs_off = argc == 3 && !strcmp(argv[2], "irqs-off");
+	TEST_ASSERT(argc - bench.irqs_off == 2 && atoi(argv[1]) > 0,
+		    "usage: %s GIB [irqs-off]", argv[0]);
+	TEST_ASSERT(!device_missing(0, true) && stats_available(),
+		    "no device or no debugfs");
+	bench.size = atoi(argv[1]) * GIB;
+	bench.pages = bench.size / MEM_PAGE_SIZE;
+	make_memory(&bench);
+	make_guest(&bench);
+	bench.iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	bench.device = vfio_pci_device_init(device_bdf[0], bench.iommu);
+
+	puts(column_names);
+	without_mapping(&bench);
+	map_all(&bench);
+	none_marked(&bench);
+	all_marked(&bench, "all marked");
+	all_marked(&bench, "all marked, pinned already");
+	marks_cleared(&bench);
+
+	vfio_pci_device_cleanup(bench.device);
+	iommu_cleanup(bench.iommu);
+	guest_cleanup(bench.guest);
+	settings_restore();
+	return 0;
+}
