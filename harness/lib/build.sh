@@ -25,10 +25,28 @@ config_files() {
 	common="$dir/base.config $dir/release.config $dir/kunit.config"
 	case $1 in
 	release) echo "$common" ;;
-	debug) echo "$common $dir/debug.config" ;;
+	debug | coverage | kcsan) echo "$common $dir/$1.config" ;;
 	bench) echo "$dir/base.config $dir/bench.config" ;;
 	uml) echo "$dir/uml-kunit.config" ;;
-	*) die "no kernel configuration '$1': release, debug, bench or uml" ;;
+	*) die "no kernel configuration '$1': release, debug, coverage, kcsan, bench or uml" ;;
+	esac
+}
+
+# host_sources: own files of the host's kernel, without tests.
+host_sources() {
+	own_files linux | grep -E '^drivers/(iommu|vfio)/.*\.c$' | grep -v '_test\.c$'
+}
+
+# kernel_variables CONFIG: what make is told beside the configuration: which files
+# have counters of lines, and in which data races are looked for.
+kernel_variables() {
+	case $1 in
+	coverage) host_sources | sed -E 's,.*/(.*)\.c$,GCOV_PROFILE_\1.o=y,' ;;
+	kcsan)
+		echo KCSAN_SANITIZE=n
+		{ host_sources; echo mm/mmu_notifier.c; } |
+			sed -E 's,.*/(.*)\.c$,KCSAN_SANITIZE_\1.o=y,'
+		;;
 	esac
 }
 
@@ -87,19 +105,35 @@ kernel_key() {
 	} | digest
 }
 
+# kernel_notes IMAGE: where the compiler's notes of a kernel's lines are kept.
+kernel_notes() { echo "${1%/*}/notes-${1##*/kernel-}"; }
+
+# keep_notes BUILDDIR IMAGE: keeps them; without counters there are none.
+keep_notes() {
+	local notes
+	notes=$(kernel_notes "$2")
+	rm -rf "$notes"
+	find "$1/drivers" -name '*.gcno' | while read -r note; do
+		install -D -m 644 "$note" "$notes/${note##*/}"
+	done
+}
+
 # build_kernel CONFIG: prints the path of the bzImage.
 build_kernel() {
-	local config=$1 src head image dir fragments
+	local config=$1 src head image dir fragments variables
 	read -r -a fragments < <(config_files "$config")
+	mapfile -t variables < <(kernel_variables "$config")
 	need_packages "${KERNEL_PACKAGES[@]}"
 	src=$(base_source linux)
 	head=$(series_head linux "$src")
-	image=$CACHE/images/kernel-$config-$(kernel_key "$src" "$head" "${fragments[@]}")
+	image=$CACHE/images/kernel-$config-$(kernel_key "$src" "$head" \
+		"${fragments[@]}" <(kernel_variables "$config"))
 	dir=$CACHE/build/kernel-$config
 	if [[ ! -e $image ]]; then
 		check_out "$src" "$head"
 		step "configure kernel $config" kernel_configure "$src" "$dir" "${fragments[@]}"
-		step "build kernel $config" kernel_make "$src" "$dir" bzImage
+		step "build kernel $config" kernel_make "$src" "$dir" "${variables[@]}" bzImage
+		keep_notes "$dir" "$image"
 		install -D -m 644 "$dir/arch/x86/boot/bzImage" "$image"
 	fi
 	keep_image "$image"
