@@ -177,6 +177,7 @@ TEST_F_TIMEOUT(life, late_passes_are_measured, RIG_TIMEOUT_S)
 	mem_bracket(rig_vaddr(rig, 0));
 	EXPECT_EQ(late_pass_get("on"), 0);
 	EXPECT_EQ(late_pass_get("late_passes"), 0);
+	EXPECT_EQ(__late_pass_measure("perhaps"), EINVAL);
 	late_pass_measure(true);
 	EXPECT_EQ(late_pass_get("on"), 1);
 	guest_touch(rig->guest, rig_iova(0));
@@ -454,6 +455,57 @@ TEST_F_TIMEOUT(life, two_iovas, RIG_TIMEOUT_S)
 	mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
 	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
 	EXPECT_TRUE(dma_read_blocked(&rig->edu, alias.iova, old));
+}
+
+/* A device that is taken out of the machine and put back */
+FIXTURE(replug) {
+	struct rig rig;
+};
+
+static int write_attribute(const char *bdf, const char *name, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, name);
+	return setting_write(path, value);
+}
+
+static bool replug(const char *bdf)
+{
+	return !write_attribute(bdf, "remove", "1") &&
+	       !setting_write("/sys/bus/pci/rescan", "1") &&
+	       !write_attribute(bdf, "driver_override", "vfio-pci") &&
+	       !setting_write("/sys/bus/pci/drivers_probe", bdf);
+}
+
+FIXTURE_SETUP(replug)
+{
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	ASSERT_TRUE(replug(device_bdf[0]));
+	ASSERT_EQ(rig_init(&self->rig, MEM_ANON), NULL);
+}
+
+FIXTURE_TEARDOWN(replug)
+{
+	rig_cleanup(&self->rig);
+}
+
+/* It is known by its address, so that its faults are counted as before. */
+TEST_F_TIMEOUT(replug, faults_are_counted, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	EXPECT_EQ(stat_get("dma_faults"), 0);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));
+	EXPECT_EQ(stat_wait("dma_faults", 1), 1);
 }
 
 int main(int argc, char *argv[])

@@ -332,38 +332,34 @@ s64 late_pass_get(const char *name)
 	return file_stat_of(getpid(), "late_pass_ns", name);
 }
 
-/* Calls @fn for each file of this process, and adds up what it returns. */
-static s64 each_late_pass_file(s64 (*fn)(FILE *file, u64 arg), const char *mode,
-			       u64 arg)
+/* The file of each address space of this process; to be freed by globfree() */
+static void find_late_pass_files(glob_t *found)
 {
 	char pattern[PATH_MAX];
-	glob_t found;
-	FILE *file;
-	s64 sum = 0;
-	size_t n;
 
 	snprintf(pattern, sizeof(pattern), STATS_DIR "/%d-*/late_pass_ns",
 		 getpid());
-	TEST_ASSERT(!glob(pattern, 0, NULL, &found), "no %s", pattern);
-	for (n = 0; n < found.gl_pathc; n++) {
-		file = fopen(found.gl_pathv[n], mode);
-		TEST_ASSERT(file, "open of %s", found.gl_pathv[n]);
-		sum += fn(file, arg);
-		TEST_ASSERT(!fclose(file), "access to %s", found.gl_pathv[n]);
-	}
-	globfree(&found);
-	return sum;
+	TEST_ASSERT(!glob(pattern, 0, NULL, found), "no %s", pattern);
 }
 
-static s64 write_number(FILE *file, u64 number)
+int __late_pass_measure(const char *value)
 {
-	fprintf(file, "%lu", number);
-	return 0;
+	glob_t found;
+	int err = 0;
+	size_t n;
+
+	find_late_pass_files(&found);
+	for (n = 0; n < found.gl_pathc && !err; n++)
+		err = setting_write(found.gl_pathv[n], value);
+	globfree(&found);
+	return err;
 }
 
 void late_pass_measure(bool on)
 {
-	each_late_pass_file(write_number, "w", on);
+	int err = __late_pass_measure(on ? "1" : "0");
+
+	TEST_ASSERT(!err, "write to late_pass_ns: %s", strerror(err));
 }
 
 static s64 sum_lines(FILE *file, u64 below)
@@ -384,7 +380,20 @@ static s64 sum_lines(FILE *file, u64 below)
 
 s64 late_pass_sum(u64 below)
 {
-	return each_late_pass_file(sum_lines, "r", below);
+	glob_t found;
+	s64 sum = 0;
+	FILE *file;
+	size_t n;
+
+	find_late_pass_files(&found);
+	for (n = 0; n < found.gl_pathc; n++) {
+		file = fopen(found.gl_pathv[n], "r");
+		TEST_ASSERT(file, "open of %s", found.gl_pathv[n]);
+		sum += sum_lines(file, below);
+		fclose(file);
+	}
+	globfree(&found);
+	return sum;
 }
 
 s64 stat_wait_of(pid_t pid, const char *name, s64 value)

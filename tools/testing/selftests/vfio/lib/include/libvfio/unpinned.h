@@ -150,6 +150,8 @@ static inline s64 stat_get(const char *name)
  * by name, and add up the lines of the histogram that are for less than @below ns.
  */
 void late_pass_measure(bool on);
+/* Returns 0 or an errno. */
+int __late_pass_measure(const char *value);
 s64 late_pass_get(const char *name);
 s64 late_pass_sum(u64 below);
 
