@@ -56,10 +56,21 @@ int uffd_move(struct uffd *uffd, void *to, void *from, u64 size)
 	return ioctl(uffd->fd, UFFDIO_MOVE, &args) ? errno : 0;
 }
 
-/* Two may fault on a page, and the second event comes when it is there. */
-static void check_resolved(int ret, const char *what)
+/*
+ * Two may fault on a page, and the second event comes when it is there, or when it
+ * is gone again. Who waits has to look then.
+ */
+static void check_resolved(struct uffd *uffd, u64 vaddr, int ret,
+			   const char *what)
 {
-	TEST_ASSERT(!ret || errno == EEXIST, "%s: %s", what, strerror(errno));
+	struct uffdio_range range = { .start = vaddr, .len = MEM_PAGE_SIZE };
+
+	if (!ret)
+		return;
+	TEST_ASSERT(errno == EEXIST || errno == EFAULT, "%s: %s", what,
+		    strerror(errno));
+	TEST_ASSERT(!ioctl(uffd->fd, UFFDIO_WAKE, &range), "UFFDIO_WAKE: %s",
+		    strerror(errno));
 }
 
 static void resolve_missing(struct uffd *uffd, u64 vaddr)
@@ -72,7 +83,8 @@ static void resolve_missing(struct uffd *uffd, u64 vaddr)
 	};
 
 	uffd->content(page, vaddr, uffd->data);
-	check_resolved(ioctl(uffd->fd, UFFDIO_COPY, &copy), "UFFDIO_COPY");
+	check_resolved(uffd, vaddr, ioctl(uffd->fd, UFFDIO_COPY, &copy),
+		       "UFFDIO_COPY");
 }
 
 static void resolve_minor(struct uffd *uffd, u64 vaddr)
@@ -81,7 +93,7 @@ static void resolve_minor(struct uffd *uffd, u64 vaddr)
 		.range = { .start = vaddr, .len = MEM_PAGE_SIZE },
 	};
 
-	check_resolved(ioctl(uffd->fd, UFFDIO_CONTINUE, &args),
+	check_resolved(uffd, vaddr, ioctl(uffd->fd, UFFDIO_CONTINUE, &args),
 		       "UFFDIO_CONTINUE");
 }
 
