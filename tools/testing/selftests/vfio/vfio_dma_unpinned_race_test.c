@@ -31,6 +31,10 @@
 #define ROUND_MIN_MS	200
 #define ROUND_MAX_MS	1500
 
+/* ... or longer, until there was one */
+#define RACE_TRIES	1200
+#define RACE_POLL_US	(100 * 1000)
+
 /* Kernel memory, charged or not, that may be left behind for other reasons */
 #define CHARGE_SLACK	(512L << 10)
 #define GROWTH_KIB	2048
@@ -326,6 +330,29 @@ FIXTURE_TEARDOWN(race)
 		memcg_destroy(self->cgroup);
 }
 
+/* Has a touch got in, and a bracket met a mark? Then it was a race. */
+static bool has_raced(FIXTURE_DATA(race) * self)
+{
+	return self->populates > 0 && self->late_pins > 0;
+}
+
+static void count_races(FIXTURE_DATA(race) * self, pid_t pid)
+{
+	self->populates += max(stat_of(pid, "populates"), 0L);
+	self->late_pins += max(stat_of(pid, "pin_events"), 0L);
+}
+
+/* The first ones take long on a slow kernel, longer than a round. */
+static void wait_for_races(FIXTURE_DATA(race) * self, pid_t pid)
+{
+	int n;
+
+	for (n = 0; n < RACE_TRIES && !has_raced(self); n++) {
+		usleep(RACE_POLL_US);
+		count_races(self, pid);
+	}
+}
+
 /* One process: it is killed, or it is told to stop, and ends by itself. */
 static void one_round(struct __test_metadata *_metadata,
 		      FIXTURE_DATA(race) * self, u64 round)
@@ -349,8 +376,9 @@ static void one_round(struct __test_metadata *_metadata,
 	close(fd[1]);
 	ASSERT_EQ(read(fd[0], &byte, 1), 1);
 	usleep(ms * 1000);
-	self->populates += max(stat_of(pid, "populates"), 0L);
-	self->late_pins += max(stat_of(pid, "pin_events"), 0L);
+	count_races(self, pid);
+	if (stats_available())
+		wait_for_races(self, pid);
 	if (killed)
 		kill(pid, SIGKILL);
 	else
