@@ -16,9 +16,11 @@ HOSTILE="fail fuzz hostile race"
 MOVERS="exit hold life move remap soak"
 HUGETLB=huge
 CGROUPS=/sys/fs/cgroup/machines
+KMEMLEAK=/sys/kernel/debug/kmemleak
 STALLED=75		# exit status: boot time-out, the harness tries once more
-BOOT_SECONDS=90
-SELFTEST_SECONDS=300	# for one program
+PATIENCE=${PATIENCE:-1}	# factor for time limits, from the harness
+BOOT_SECONDS=$((90 * PATIENCE))
+SELFTEST_SECONDS=300	# for one program, times PATIENCE
 LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
 
 tests=0
@@ -89,10 +91,33 @@ selftests() {
 	export VFIO_SELFTESTS_BDF VFIO_SELFTESTS_BDF2
 	VFIO_SELFTESTS_BDF=$(nth 1 $(devices_of $EDU))
 	VFIO_SELFTESTS_BDF2=$(nth 2 $(devices_of $EDU))
+	leaks_forget
 	for program; do
-		run_test "$program" "$SELFTEST_SECONDS" "./$program"
+		run_test "$program" $((SELFTEST_SECONDS * PATIENCE)) "./$program"
 	done
+	leaks_check
 }
+
+# leaks_forget: memory that nobody refers to by now is none of ours. In a kernel
+# with kmemleak only, as leaks_check.
+leaks_forget() {
+	[ -e $KMEMLEAK ] || return 0
+	echo scan > $KMEMLEAK
+	echo clear > $KMEMLEAK
+}
+
+# leaks_check: fails if the kernel has lost memory since leaks_forget. It does not
+# report what is younger than 5 seconds, and what two scans find is lost.
+leaks_check() {
+	[ -e $KMEMLEAK ] || return 0
+	sleep 6
+	check "search for lost memory" leaks_scan
+	cat $KMEMLEAK > /out/kmemleak
+	head -n 20 /out/kmemleak
+	check "no memory is lost" [ ! -s /out/kmemleak ]
+}
+
+leaks_scan() { echo scan > $KMEMLEAK && echo scan > $KMEMLEAK; }
 
 # finish: prints the plan; the last command of a scenario.
 finish() {

@@ -100,6 +100,15 @@ prepare_tests() {
 	[[ ! $vm ]] || prepare_vm
 }
 
+# patience: how much slower than the release kernel TEST_KERNEL may be.
+patience() {
+	case $TEST_KERNEL in
+	debug) echo 5 ;;
+	kcsan) echo 3 ;;
+	*) echo 1 ;;
+	esac
+}
+
 # prepare_vm: kernel, QEMU and selftests, for the programs of harness/vm. The
 # configuration of the kernel is TEST_KERNEL.
 prepare_vm() {
@@ -107,7 +116,8 @@ prepare_vm() {
 	VM_KERNEL=${VM_KERNEL:-$(locked build_kernel "$TEST_KERNEL")}
 	VM_QEMU=${VM_QEMU:-$(locked build_qemu)}
 	VM_SELFTESTS=${VM_SELFTESTS:-$(locked build_selftests)}
-	export VM_KERNEL VM_QEMU VM_SELFTESTS VM_CACHE=$CACHE/vm VM_OUT=$OUT
+	VM_PATIENCE=${VM_PATIENCE:-$(patience)}
+	export VM_KERNEL VM_QEMU VM_SELFTESTS VM_PATIENCE VM_CACHE=$CACHE/vm VM_OUT=$OUT
 }
 
 # run_one NAME: the test itself, with its output on stdout.

@@ -8,6 +8,7 @@
 #   VM_QEMU       qemu-system-x86_64, the outer machine and the one in the host
 #   VM_SELFTESTS  directory of selftest programs, seen as /selftests in the host
 #   VM_ACCEL      kvm or tcg: accelerator of the outer machine, instead of probing
+#   VM_PATIENCE   factor for all time limits, for a kernel that is slow
 #   VM_OUT        where logs and reports go
 #   VM_CACHE      images that can be made again at any time
 #   VM_FIRMWARE   directories that are searched for firmware, ':' between them
@@ -17,6 +18,7 @@
 : "${VM_KERNEL:=$VM_STORE/build/linux/arch/x86/boot/bzImage}"
 : "${VM_QEMU:=$VM_STORE/build/qemu/qemu-system-x86_64}"
 : "${VM_SELFTESTS:=$VM_STORE/build/selftests}"
+: "${VM_PATIENCE:=1}"
 : "${VM_OUT:=$VM_REPO/out}"
 : "${VM_CACHE:=$VM_STORE/vm}"
 : "${VM_FIRMWARE:=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu}"
