@@ -140,8 +140,15 @@ verdict() {
 	fi
 }
 
+# counts_of NAME: what its programs have counted, as "# count: TEXT" lines, and the
+# DMA faults that the emulated IOMMU has seen.
+counts_of() {
+	sed -n -e 's/^.*# count: */    /p' -e 's/^[a-zA-Z]* .*\(DMA faults: [0-9]*\),.*/    \1/p' \
+		"$OUT/test/$1.log"
+}
+
 # run_tests [--kernel=CONFIG] [long|NAME...]: the verb `test`; the short suite when
-# none is named.
+# none is named. The long one reports its counts.
 run_tests() {
 	local names name log start status result passed=0 failed=0 skipped=0
 	local known
@@ -175,6 +182,7 @@ run_tests() {
 		esac
 		printf '%-4s %7s s  %s (%d checks)%s\n' "$result" "$(elapsed "$start")" "$name" \
 			"$(grep -cE '^[ 0-9:]*\bok [0-9]+' "$log")" "$([[ $result == ok ]] || echo ", see $log")"
+		[[ $* != long ]] || counts_of "$name"
 	done
 	echo "$passed passed, $failed failed$( ((skipped == 0)) || echo ", $skipped skipped")"
 	((failed == 0))

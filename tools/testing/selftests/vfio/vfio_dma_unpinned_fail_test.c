@@ -130,7 +130,7 @@ do {									\
 		}							\
 		EXPECT_STATE(self->rig.iommu, self->state);		\
 	}								\
-	printf("# %lu failures injected, %lu calls failed\n",		\
+	printf("# count: %lu failures injected, %lu calls failed\n",		\
 	       self->injected, self->failed);				\
 } while (0)
 
@@ -314,7 +314,7 @@ TEST_F_TIMEOUT(fail, touch, 4 * RIG_TIMEOUT_S)
 		EXPECT_EQ(stat_get("leaves"), !err);
 		check_touch(_metadata, rig, 0);
 	} while (touch_injected);
-	printf("# %lu failures injected, %lu touches failed\n", self->injected,
+	printf("# count: %lu failures injected, %lu touches failed\n", self->injected,
 	       self->failed);
 	EXPECT_GT(self->injected, 0);
 	EXPECT_TRUE(rig_dma_works(rig, 0));

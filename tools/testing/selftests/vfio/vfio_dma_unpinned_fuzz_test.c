@@ -100,6 +100,8 @@ FIXTURE(fuzz) {
 	struct model model;
 	struct guest_random_state random;
 	u64 seen[NR_CALLS];
+	u64 done[NR_CALLS];	/* calls, and those that failed */
+	u64 failed[NR_CALLS];
 	u64 number;		/* of the call under way */
 	bool populated;		/* the kernel has followed a mark */
 };
@@ -412,6 +414,8 @@ static bool do_call(FIXTURE_DATA(fuzz) * self, enum call call, unsigned long cmd
 	int err = ret < 0 ? errno : 0;
 
 	self->seen[call] |= MAY(err);
+	self->done[call]++;
+	self->failed[call] += !!err;
 	TEST_ASSERT(may ? err && (may & MAY(err)) : !err,
 		    "call %lu, %s: %s, reasons for a failure: 0x%lx",
 		    self->number, call_name[call], strerror(err), may);
@@ -768,7 +772,8 @@ static void print_seen(FIXTURE_DATA(fuzz) * self)
 	int call, bit;
 
 	for (call = 0; call < NR_CALLS; call++) {
-		printf("# %-16s", call_name[call]);
+		printf("# count: %8lu times %-16s %8lu failed:",
+		       self->done[call], call_name[call], self->failed[call]);
 		for (bit = 0; bit < 64; bit++) {
 			if (self->seen[call] >> bit & 1)
 				printf(" %s", errno_name(bit));

@@ -411,8 +411,9 @@ TEST_F_TIMEOUT(race, and_kill, 60 * RIG_TIMEOUT_S)
 			kib = meminfo_kernel_kib();
 	}
 	grown = meminfo_kernel_kib() - kib;
-	printf("# %lu rounds, kernel memory has grown by %ld KiB\n", round, grown);
-	printf("# last seen: %ld leaves set by the gate, %ld late pins\n",
+	printf("# count: %lu rounds of races and kills, kernel memory has grown by %ld KiB\n",
+	       round, grown);
+	printf("# count: %ld leaves set by the gate, %ld late pins, as last seen of each\n",
 	       self->populates, self->late_pins);
 	EXPECT_LT(grown, GROWTH_KIB);
 	EXPECT_TRUE(self->populates || !stats_available());

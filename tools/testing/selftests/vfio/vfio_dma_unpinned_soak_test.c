@@ -638,7 +638,7 @@ static void report(const struct mover_result *result)
 	printf("# count: %s: unmarked: device lost %lu, process %lu, wrong %lu\n",
 	       name, soak.taken, soak.moved, soak.wrong);
 	for (n = 0; n < soak.nr_workers; n++)
-		printf("# %s: %7lu times %s\n", name, soak.workers[n].done,
+		printf("# count: %s: %7lu times %s\n", name, soak.workers[n].done,
 		       soak.workers[n].mover->name);
 }
 
