@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include <libvfio/hostile.h>
+#include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -26,6 +27,7 @@
 #define MAX_PAGES	64
 #define LIMIT		100		/* of late pins */
 #define RACERS		8
+#define LATE_PINS	200
 
 /* How long a round runs after all threads have started */
 #define ROUND_MIN_MS	200
@@ -182,6 +184,13 @@ static void step_bracket(struct racer *racer)
 		break;
 	case 5:
 		mem_bracket(vaddr);
+		break;
+	case 6:
+		/* All shrinkers */
+		setting_write("/proc/sys/vm/drop_caches", "2");
+		break;
+	case 7:
+		__late_pass_measure(below(racer, 2) ? "1" : "0");
 		break;
 	default:
 		madvise(vaddr, size, advice[below(racer, ARRAY_SIZE(advice))]);
@@ -425,6 +434,39 @@ TEST_F_TIMEOUT(race, and_kill, 60 * RIG_TIMEOUT_S)
 	guest_touch(self->rig.guest, rig_iova(0));
 	EXPECT_TRUE(rig_dma_works(&self->rig, 0));
 	rig_cleanup(&self->rig);
+}
+
+static void *run_shrinkers(void *data)
+{
+	struct race *race = data;
+
+	while (!READ_ONCE(race->stop))
+		setting_write("/proc/sys/vm/drop_caches", "2");
+	return NULL;
+}
+
+/* Late pins come and go, by brackets and by the shrinker, whoever is faster. */
+TEST_F_TIMEOUT(race, shrinker, RIG_TIMEOUT_S)
+{
+	struct race race = {};
+	struct rig *rig = &race.rig;
+	pthread_t thread;
+	int n;
+
+	ASSERT_EQ(rig_init_trusted(rig, MEM_ANON), NULL);
+	ASSERT_EQ(pthread_create(&thread, NULL, run_shrinkers, &race), 0);
+	for (n = 0; n < LATE_PINS; n++) {
+		rig_late_pin(rig, n % RIG_PAGES);
+		EXPECT_STAT("late_pins", 1);
+		guest_unmark(rig->guest, n % RIG_PAGES);
+		if (n % 2)
+			mem_bracket(rig_vaddr(rig, n % RIG_PAGES));
+		if (stats_available())
+			EXPECT_EQ(stat_wait("late_pins", 0), 0);
+	}
+	WRITE_ONCE(race.stop, true);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+	rig_cleanup(rig);
 }
 
 int main(int argc, char *argv[])

@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include <libvfio/settings.h>
 #include <libvfio/trace.h>
 #include <libvfio/unpinned.h>
 
