@@ -563,9 +563,11 @@ static void remap_clear_super(struct dmar_domain *domain, struct dma_pte *pte,
 			      struct iommu_iotlb_gather *gather,
 			      struct iommu_remap_old *old)
 {
-	u64 val = xchg(&pte->val, remap_parked(domain, pfn, level));
+	u64 link = remap_parked(domain, pfn, level), val;
 	unsigned long i;
 
+	/* Litmus: leaf-flush */
+	val = xchg(&pte->val, link);
 	remap_flush_cache(domain, pte, sizeof(*pte));
 	iommu_iotlb_gather_add_range(gather, pfn << VTD_PAGE_SHIFT,
 				     remap_bytes(level));
