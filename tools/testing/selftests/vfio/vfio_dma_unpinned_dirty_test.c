@@ -271,7 +271,6 @@ TEST_F_TIMEOUT(dirty, written_during_the_unmapping, RIG_TIMEOUT_S)
 	start(rig);
 	touch(rig, 8);
 	iommu_unmap_dirty(rig->iommu, &rig->region, dirty);
-	EXPECT_EQ(uffd.resolved, 1);
 	EXPECT_DIRTY(*dirty, 8, 9);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 9));
 	uffd_close(&uffd);
