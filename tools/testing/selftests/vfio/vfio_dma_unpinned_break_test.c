@@ -108,23 +108,6 @@ static void *bracket_thread(void *data)
 	return NULL;
 }
 
-/* Wait until a thread sleeps, which it does in the pause and nowhere else. */
-static void wait_until_asleep(pid_t tid)
-{
-	char path[64], state = 0;
-	FILE *file;
-	int n;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	for (n = 0; n < 10000 && state != 'D'; n++) {
-		file = fopen(path, "r");
-		TEST_ASSERT(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1,
-			    "read of %s", path);
-		fclose(file);
-	}
-	TEST_ASSERT(state == 'D', "no bracket has paused");
-}
-
 /*
  * The guest marks and touches between the two passes of a bracket, while KVM
  * still has (order broken) or no longer has an SPTE. Returns whether the device

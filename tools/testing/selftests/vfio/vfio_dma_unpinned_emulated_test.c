@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <libvfio/hostile.h>
@@ -196,7 +197,9 @@ TEST_F_TIMEOUT(emulated, dirty_pages, RIG_TIMEOUT_S)
 
 struct unmapping {
 	pthread_t thread;
-	struct rig *rig;
+	pid_t tid;
+	struct iommu *iommu;
+	struct dma_region region;
 	bool done;
 };
 
@@ -204,23 +207,40 @@ static void *unmap_thread(void *data)
 {
 	struct unmapping *unmapping = data;
 
-	rig_unmap(unmapping->rig);
+	WRITE_ONCE(unmapping->tid, syscall(SYS_gettid));
+	iommu_unmap(unmapping->iommu, &unmapping->region);
 	WRITE_ONCE(unmapping->done, true);
 	return NULL;
+}
+
+static void start_unmapping(struct unmapping *unmapping)
+{
+	TEST_ASSERT(!pthread_create(&unmapping->thread, NULL, unmap_thread,
+				    unmapping), "pthread_create");
+	while (!READ_ONCE(unmapping->tid))
+		usleep(1000);
+}
+
+static void end_unmapping(struct unmapping *unmapping)
+{
+	TEST_ASSERT(!pthread_join(unmapping->thread, NULL), "pthread_join");
+	TEST_ASSERT(unmapping->done, "not unmapped");
 }
 
 /* The device is told, and the mapping stays until it has let go. */
 TEST_F_TIMEOUT(emulated, unmapping_waits, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
-	struct unmapping unmapping = { .rig = rig };
+	struct unmapping unmapping = {
+		.iommu = rig->iommu,
+		.region = rig->region,
+	};
 
 	guest_touch(rig->guest, rig_iova(0));
 	vfio_pin_page(&self->device, rig_iova(1));
 	vfio_pin_page(&self->device, rig_iova(RIG_PAGES - 1));
 	vfio_pin_hold(&self->device, true);
-	ASSERT_EQ(pthread_create(&unmapping.thread, NULL, unmap_thread,
-				 &unmapping), 0);
+	start_unmapping(&unmapping);
 	while (!vfio_pin_unmaps(&self->device))
 		usleep(1000);
 	EXPECT_FALSE(READ_ONCE(unmapping.done));
@@ -229,8 +249,7 @@ TEST_F_TIMEOUT(emulated, unmapping_waits, RIG_TIMEOUT_S)
 	EXPECT_EQ(__iommu_map_unpinned(rig->iommu, &rig->region), EEXIST);
 
 	vfio_pin_hold(&self->device, false);
-	ASSERT_EQ(pthread_join(unmapping.thread, NULL), 0);
-	EXPECT_TRUE(unmapping.done);
+	end_unmapping(&unmapping);
 	EXPECT_EQ(vfio_pin_unmaps(&self->device), 1);
 	EXPECT_EQ(__vfio_unpin_page(&self->device, rig_iova(1)), ENOENT);
 	EXPECT_EQ(vmstat_pins(), self->pins);
@@ -241,6 +260,37 @@ TEST_F_TIMEOUT(emulated, unmapping_waits, RIG_TIMEOUT_S)
 	rig_map(rig);
 	rig_unmap(rig);
 	EXPECT_EQ(vfio_pin_unmaps(&self->device), 1);
+}
+
+/* The device is told of one after the other, and none locks the other out. */
+TEST_F_TIMEOUT(emulated, two_unmappings, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	struct unmapping unmapping[2] = {};
+	int n;
+
+	rig_unmap(rig);
+	for (n = 0; n < 2; n++) {
+		unmapping[n].iommu = rig->iommu;
+		unmapping[n].region.vaddr = rig_vaddr(rig, n * RIG_PAGES / 2);
+		unmapping[n].region.iova = rig_iova(n * RIG_PAGES / 2);
+		unmapping[n].region.size = RIG_SIZE / 2;
+		iommu_map_unpinned(rig->iommu, &unmapping[n].region);
+		vfio_pin_page(&self->device, unmapping[n].region.iova);
+	}
+	EXPECT_EQ(vmstat_pins(), self->pins + 2);
+	vfio_pin_hold(&self->device, true);
+	start_unmapping(&unmapping[0]);
+	while (!vfio_pin_unmaps(&self->device))
+		usleep(1000);
+	start_unmapping(&unmapping[1]);
+	wait_until_asleep(unmapping[1].tid);
+	EXPECT_EQ(vfio_pin_unmaps(&self->device), 1);
+	vfio_pin_hold(&self->device, false);
+	end_unmapping(&unmapping[0]);
+	end_unmapping(&unmapping[1]);
+	EXPECT_EQ(vfio_pin_unmaps(&self->device), 2);
+	EXPECT_EQ(vmstat_pins(), self->pins);
 }
 
 /* The last device with an IOMMU goes, comes back, and the mapping stays. */

@@ -17,6 +17,7 @@
 #define SEPARATE_DOMAINS "/sys/module/vfio_unpinned/parameters/separate_domains"
 
 #define STAT_TRIES		300
+#define ASLEEP_TRIES		10000
 #define STAT_INTERVAL_US	(100 * 1000)
 
 const char *device_bdf[2];
@@ -218,6 +219,22 @@ void separate_domains(bool on)
 
 	TEST_ASSERT(!err || err == ENOENT || err == EACCES, "%s: %s",
 		    SEPARATE_DOMAINS, strerror(err));
+}
+
+void wait_until_asleep(pid_t tid)
+{
+	char path[64], state = 0;
+	FILE *file;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	for (n = 0; n < ASLEEP_TRIES && state != 'D'; n++) {
+		file = fopen(path, "r");
+		TEST_ASSERT(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1,
+			    "read of %s", path);
+		fclose(file);
+	}
+	TEST_ASSERT(state == 'D', "thread %d does not sleep", tid);
 }
 
 u32 unique_value(void)
