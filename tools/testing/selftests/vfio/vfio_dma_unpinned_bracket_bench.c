@@ -15,6 +15,7 @@
  * irqs-off, the tracer of that name (CONFIG_IRQSOFF_TRACER) looks for the longest
  * time with interrupts off; all else takes longer then.
  */
+#include <linux/bits.h>
 #include <linux/mman.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -30,13 +31,14 @@
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 #define FLUSH_EVENT	"intel_iommu:cache_tag_flush_range"
 
-#define GIB		(1UL << 30)
+#define GIB		BIT(30)
 #define FILE_SIZE	(512UL << 20)
 #define BENCH_IOVA	(4 * GIB)
 #define BATCH_LEAVES	4096	/* documented: UNP_BATCH_WORDS */
 
 static const char column_names[] =
-	"GiB|case|leaves|pins|clear_refs ms|ratio|late pass ms|mean hold us|longest|flushes|largest batch|irqs off us|at";
+	"GiB|case|leaves|pins|clear_refs ms|ratio|late pass ms|mean hold us|longest|"
+	"flushes|largest batch|irqs off us|at";
 
 struct bench {
 	u64 size;

@@ -61,7 +61,8 @@ static void count_line(const char *line, void *data)
 {
 	struct trace_search *search = data;
 
-	search->found += strstr(line, search->text) != NULL;
+	if (strstr(line, search->text))
+		search->found++;
 }
 
 u64 trace_count(const char *text)
