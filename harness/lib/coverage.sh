@@ -15,7 +15,7 @@ COVERAGE_GOAL=90
 COVERAGE_PACKAGES=(gcc jq)
 COVERAGE_REASONS=$ROOT/harness/coverage.reasons
 # all that test the host's kernel by themselves
-COVERAGE_TESTS=(kunit kselftest freed-pages hostile movers oversubscribed-vms)
+COVERAGE_TESTS=(kunit kselftest freed-pages hostile hugetlb movers oversubscribed-vms)
 
 # coverage_add TEST: adds the counters of a test to the sum.
 coverage_add() {
