@@ -165,7 +165,8 @@ void iommu_remap_debug_synced(struct iommu_iotlb_gather *gather)
 	unsigned long flags;
 	unsigned int i;
 
-	if (!READ_ONCE(nr_pending))
+	/* Those of this gather are the caller's own, and count by now. */
+	if (!data_race(READ_ONCE(nr_pending)))
 		return;
 	spin_lock_irqsave(&remap_debug_lock, flags);
 	for (i = nr_pending; i--;) {

@@ -321,7 +321,8 @@ static unsigned long unp_shrink_count(struct shrinker *shrinker,
 {
 	struct vfio_unpinned_mm *unp = shrinker->private_data;
 
-	return READ_ONCE(unp->stats.late_pins) ?: SHRINK_EMPTY;
+	/* About as many: they change under the lock meanwhile. */
+	return data_race(READ_ONCE(unp->stats.late_pins)) ?: SHRINK_EMPTY;
 }
 
 /* Goes round over all chunks, a part in each call. */
