@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=two VMs use their NVMe while the host compacts its memory
-# test=no
+# suite=long
 # ram=640M
 # devices=nvme:2
 # disk=128M
-#
-# Not among the tests yet: it has not been run often enough.
 
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
