@@ -24,7 +24,7 @@ struct guest {
 struct guest *guest_init(void);
 void guest_cleanup(struct guest *guest);
 /* Page tables of the guest take memory, so it gets to this much of a mapping. */
-#define GUEST_MAX_REACH	(8UL << 20)
+#define GUEST_MAX_REACH	(64UL << 20)
 
 /* Give the guest @size bytes of the process's memory at @gpa. */
 void guest_map(struct guest *guest, u64 gpa, void *vaddr, u64 size);
