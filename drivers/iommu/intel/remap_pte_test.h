@@ -105,7 +105,7 @@ static inline unsigned int count_tables(struct remap_fixture *f)
 
 /* The entry of @iova at @level, found without the code under test */
 static inline struct dma_pte *entry(struct remap_fixture *f, unsigned long iova,
-			     int level)
+				    int level)
 {
 	int at = agaw_to_level(f->domain->agaw);
 	struct dma_pte *table = f->domain->pgd;
@@ -160,23 +160,24 @@ static inline void release(struct remap_fixture *f, unsigned long iova, size_t s
 
 /* Each call starts with an empty gather, as after iommu_iotlb_sync(). */
 static inline int remap_sized(struct remap_fixture *f, unsigned long iova,
-		       phys_addr_t paddr, size_t pgsize, size_t count, int prot,
-		       struct iommu_remap_old *old)
+			      phys_addr_t paddr, size_t pgsize, size_t count,
+			      int prot, struct iommu_remap_old *old)
 {
 	iommu_iotlb_gather_init(&f->gather);
 	return intel_iommu_remap_pte(&f->domain->domain, iova, paddr, pgsize,
 				     count, prot, &f->gather, old);
 }
 
-static inline int remap(struct remap_fixture *f, unsigned long iova, phys_addr_t paddr,
-		 size_t count, int prot, struct iommu_remap_old *old)
+static inline int remap(struct remap_fixture *f, unsigned long iova,
+			phys_addr_t paddr, size_t count, int prot,
+			struct iommu_remap_old *old)
 {
 	return remap_sized(f, iova, paddr, SZ_4K, count, prot, old);
 }
 
 /* Set superpages that can be read and written. */
 static inline int set_super(struct remap_fixture *f, unsigned long iova,
-		     phys_addr_t paddr, size_t pgsize, size_t count)
+			    phys_addr_t paddr, size_t pgsize, size_t count)
 {
 	return remap_sized(f, iova, paddr, pgsize, count, RW, NULL);
 }
@@ -214,8 +215,8 @@ static inline void count_clflush(void *addr, unsigned int size)
 }
 
 /* A table is out of reach, and not yet freed, when the caches are flushed. */
-static inline void count_table_flush(struct dmar_domain *domain, unsigned long start,
-			      unsigned long last)
+static inline void count_table_flush(struct dmar_domain *domain,
+				     unsigned long start, unsigned long last)
 {
 	struct kunit *test = kunit_get_current_test();
 	struct remap_fixture *f = test->priv;
@@ -283,8 +284,8 @@ static inline void remap_test_exit(struct kunit *test)
 	intel_remap_exit_domain(f->domain);
 }
 
-static inline int map(struct remap_fixture *f, unsigned long iova, phys_addr_t paddr,
-	       size_t pgsize, int prot)
+static inline int map(struct remap_fixture *f, unsigned long iova,
+		      phys_addr_t paddr, size_t pgsize, int prot)
 {
 	return intel_iommu_ops.default_domain_ops->map_pages(&f->domain->domain,
 			iova, paddr, pgsize, 1, prot, GFP_KERNEL, NULL);
@@ -324,7 +325,6 @@ static const struct remap_format remap_formats[] = {
 	{ "second stage, SNP",	false, true,	0x003, 0x803, 0x801 },
 	{ "first stage",	true, false,	0x027, 0x067, 0x025 },
 };
-
 
 static const struct remap_format *use_format(struct kunit *test)
 {

@@ -365,11 +365,12 @@ static int find_late_pass_files(glob_t *found)
 int __late_pass_measure(const char *value)
 {
 	glob_t found;
-	int err = 0;
+	int err = ENOENT;
 	size_t n;
 
 	if (find_late_pass_files(&found))
-		return ENOENT;
+		return err;
+	err = 0;
 	for (n = 0; n < found.gl_pathc && !err; n++)
 		err = setting_write(found.gl_pathv[n], value);
 	globfree(&found);

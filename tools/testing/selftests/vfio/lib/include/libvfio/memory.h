@@ -8,7 +8,7 @@
 
 #define MEM_PAGE_SIZE	4096UL
 #define MEM_HUGE_SIZE	(2UL << 20)
-#define MEM_GIGANTIC_SIZE (1UL << 30)
+#define MEM_GIGANTIC_SIZE (1024UL << 20)
 
 enum mem_kind {
 	MEM_ANON,
