@@ -85,7 +85,7 @@ refuses "bootindex" "does not work with bootindex" \
 refuses "an option ROM file" "does not work with romfile" \
 	$MACHINE $PINNING $(assign $EDU1 ,romfile=/firmware/bios-256k.bin)
 echo 160M > /sys/block/zram0/disksize
-mke2fs /dev/zram0 >/dev/null
+mke2fs -b 4096 /dev/zram0 >/dev/null
 mkdir /run/disk
 mount -t ext2 /dev/zram0 /run/disk
 refuses "RAM from a file on a disk" "memfd or hugetlb" $MACHINE $PINNING \
