@@ -37,7 +37,7 @@
 #define BATCH_LEAVES	4096	/* documented: UNP_BATCH_WORDS */
 
 static const char column_names[] =
-	"GiB|case|leaves|pins|clear_refs ms|ratio|pass ms|mean hold us|longest|flushes|batch|irqs off us|at";
+	"GiB|case|leaves|pins|bracket ms|ratio|pass ms|hold us|longest|flushes|batch|irqs off|at";
 
 struct bench {
 	u64 size;

@@ -25,6 +25,7 @@
 #define HUGE_PAGES	(MEM_HUGE_SIZE / MEM_PAGE_SIZE)
 
 #define RECLAIM_TRIES	20
+#define RECLAIM_INTERVAL_US	(50 * 1000)
 /* mem_resident() counts the swap cache, which MADV_PAGEOUT does not reclaim. */
 #define SWAP_CACHE	128
 
@@ -346,14 +347,22 @@ FIXTURE_TEARDOWN(neighbours)
 	memcg_destroy(self->cgroup);
 }
 
-/* All that the host can get of both. Returns what the VMM keeps. */
-static u64 reclaim_both(const char *both, const char *vmm)
+/*
+ * All that the host can get of both; pages that are in flight between lists or to
+ * swap take another try. Returns what the VMM keeps.
+ */
+static u64 reclaim_both(const char *both, const char *vmm, u64 expected)
 {
-	int n;
+	u64 kept;
+	int n = 0;
 
-	for (n = 0; n < RECLAIM_TRIES; n++)
+	do {
+		if (n)
+			usleep(RECLAIM_INTERVAL_US);
 		memcg_reclaim(both, BIG_SIZE + OTHER_SIZE);
-	return memcg_get_key(vmm, "memory.stat", "anon");
+		kept = memcg_get_key(vmm, "memory.stat", "anon");
+	} while (++n < RECLAIM_TRIES || (n < 5 * RECLAIM_TRIES && kept > expected));
+	return kept;
 }
 
 /* What libraries and the guest's own page tables take, and what is in flight */
@@ -361,11 +370,12 @@ static u64 reclaim_both(const char *both, const char *vmm)
 
 TEST_F_TIMEOUT(neighbours, all_ones, 2 * RIG_TIMEOUT_S)
 {
-	u64 kept = reclaim_both(self->cgroup, self->vmm_cgroup);
+	u64 expected = variant->limit * MEM_PAGE_SIZE + VMM_SIZE;
+	u64 kept = reclaim_both(self->cgroup, self->vmm_cgroup, expected);
 	struct kernel_counts left;
 
 	EXPECT_GE(kept, variant->limit * MEM_PAGE_SIZE);
-	EXPECT_LE(kept, variant->limit * MEM_PAGE_SIZE + VMM_SIZE);
+	EXPECT_LE(kept, expected);
 	/* The other one can be had whole. */
 	EXPECT_LE(memcg_get_key(self->other_cgroup, "memory.stat", "anon"),
 		  OTHER_SIZE / 2);
