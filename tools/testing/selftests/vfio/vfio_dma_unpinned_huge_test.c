@@ -305,6 +305,8 @@ TEST_F_TIMEOUT(huge, small_sptes, RIG_TIMEOUT_S)
 	EXPECT_STAT("late_pins", pages(rig));
 	EXPECT_STAT("leaves", 2);
 	guest_unmark(rig->guest, 9);
+	guest_touch(rig->guest, rig_iova(3));
+	EXPECT_STAT("leaves", 3);
 	log_dirty_pages(rig, false);
 	guest_touch(rig->guest, rig_iova(5));
 	EXPECT_STAT("leaves", words(rig));
