@@ -18,6 +18,7 @@
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
+export VFIO_SELFTESTS_SOAK_CONTROL=1
 export VFIO_SELFTESTS_SECONDS=${VFIO_SELFTESTS_SECONDS:-300}
 SELFTEST_SECONDS=3500
 selftests vfio_dma_unpinned_soak_test
