@@ -15,8 +15,9 @@
  * One lock, remap_debug_lock, covers it all, the driver's change of the leaves
  * included, so that what is counted is what the leaves were: those are read
  * from the page table just before, page by page, whatever the sizes of leaves.
- * Innermost, taken with interrupts off. The look at a page that is freed is lockless: the page
- * has no other user who could set a leaf, unless something is wrong.
+ * Innermost, taken with interrupts off. The look at a page that is freed is
+ * lockless: the page has no other user who could set a leaf, unless something is
+ * wrong.
  */
 #include <linux/iommu.h>
 #include <linux/iommu-remap-debug.h>
