@@ -150,16 +150,13 @@ static bool unp_fits(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		     unsigned long size)
 {
 	unsigned long last = vaddr + size - 1;
-	struct interval_tree_node *node;
+	struct vfio_unpinned_map *map;
 
 	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
-	     node = interval_tree_iter_next(node, vaddr, last)) {
-		struct vfio_unpinned_map *map =
-			container_of(node, struct vfio_unpinned_map, node);
-
-		if (node->start > vaddr || node->last < last ||
-		    !IS_ALIGNED(map->iova + vaddr - node->start, size))
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		if (map->node.start > vaddr || map->node.last < last ||
+		    !IS_ALIGNED(map->iova + vaddr - map->node.start, size))
 			return false;
 	}
 	return true;

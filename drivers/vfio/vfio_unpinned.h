@@ -281,6 +281,30 @@ static inline unsigned long unp_chunk_start(unsigned long vaddr)
 	return vaddr & ~(UNP_CHUNK_SIZE - 1);
 }
 
+/*
+ * The published mappings that cover a part of [@start, @last], one after the
+ * other, then NULL; with either of the two locks held.
+ */
+static inline struct vfio_unpinned_map *
+unp_map_first(struct vfio_unpinned_mm *unp, unsigned long start,
+	      unsigned long last)
+{
+	struct interval_tree_node *node =
+		interval_tree_iter_first(&unp->maps, start, last);
+
+	return node ? container_of(node, struct vfio_unpinned_map, node) : NULL;
+}
+
+static inline struct vfio_unpinned_map *
+unp_map_next(struct vfio_unpinned_map *map, unsigned long start,
+	     unsigned long last)
+{
+	struct interval_tree_node *node =
+		interval_tree_iter_next(&map->node, start, last);
+
+	return node ? container_of(node, struct vfio_unpinned_map, node) : NULL;
+}
+
 /* For vfio_iommu_type1.c */
 #if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
 struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,

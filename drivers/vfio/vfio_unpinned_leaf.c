@@ -177,15 +177,13 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			     unsigned long size, unsigned long pfn, int prot)
 {
 	unsigned long last = vaddr + size - 1;
-	struct interval_tree_node *node;
+	struct vfio_unpinned_map *map;
 
 	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
-	     node = interval_tree_iter_next(node, vaddr, last)) {
-		struct vfio_unpinned_map *map =
-			container_of(node, struct vfio_unpinned_map, node);
-		unsigned long from = max(vaddr, node->start);
-		unsigned long pages = PHYS_PFN(min(last, node->last) - from) + 1;
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		unsigned long from = max(vaddr, map->node.start);
+		unsigned long end = min(last, map->node.last);
 		struct vfio_unpinned_attach *a;
 
 		vfio_unpinned_dirty_add(map, vaddr, size);
@@ -194,8 +192,9 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 			/* A dying one must not keep the old frame either. */
 			vfio_unpinned_remap(unp, a->to,
-					    map->iova + from - node->start,
-					    pfn + PHYS_PFN(from - vaddr), pages,
+					    map->iova + from - map->node.start,
+					    pfn + PHYS_PFN(from - vaddr),
+					    PHYS_PFN(end - from) + 1,
 					    dying ? 0 : prot);
 		}
 	}
@@ -214,12 +213,12 @@ bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			   unsigned long size)
 {
 	unsigned long last = vaddr + size - 1;
-	struct interval_tree_node *node;
+	struct vfio_unpinned_map *map;
 
 	lockdep_assert_held(&unp->lock);
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
-	     node = interval_tree_iter_next(node, vaddr, last)) {
-		if (!container_of(node, struct vfio_unpinned_map, node)->dying)
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		if (!map->dying)
 			return true;
 	}
 	return false;

@@ -246,16 +246,16 @@ static void unp_copy_leaves(struct vfio_unpinned_map *map)
 static bool unp_too_many_aliases(struct vfio_unpinned_mm *unp,
 				 unsigned long start, unsigned long last)
 {
-	struct interval_tree_node *node, *alias;
+	struct vfio_unpinned_map *map, *alias;
 
 	lockdep_assert_held(&unp->update_lock);
-	for (node = interval_tree_iter_first(&unp->maps, start, last); node;
-	     node = interval_tree_iter_next(node, start, last)) {
-		unsigned long at = max(node->start, start);
+	for (map = unp_map_first(unp, start, last); map;
+	     map = unp_map_next(map, start, last)) {
+		unsigned long at = max(map->node.start, start);
 		unsigned int count = 0;
 
-		for (alias = interval_tree_iter_first(&unp->maps, at, at); alias;
-		     alias = interval_tree_iter_next(alias, at, at)) {
+		for (alias = unp_map_first(unp, at, at); alias;
+		     alias = unp_map_next(alias, at, at)) {
 			if (++count == UNP_MAX_ALIASES)
 				return true;
 		}

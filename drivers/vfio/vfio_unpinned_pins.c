@@ -74,21 +74,19 @@ bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 {
 	const struct vfio_unpinned_bitmap *bm = unp->bitmap;
 	unsigned long last = vaddr + size - 1;
-	struct interval_tree_node *node;
+	struct vfio_unpinned_map *map;
 
 	lockdep_assert_held(&unp->lock);
 	if (!bm)
 		return false;
 	if (!bm->trusted)
 		return true;
-	for (node = interval_tree_iter_first(&unp->maps, vaddr, last); node;
-	     node = interval_tree_iter_next(node, vaddr, last)) {
-		struct vfio_unpinned_map *map =
-			container_of(node, struct vfio_unpinned_map, node);
-		unsigned long from = max(vaddr, node->start);
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		unsigned long from = max(vaddr, map->node.start);
 
-		if (unp_bits(bm, map->iova + from - node->start,
-			     min(last, node->last) - from + 1))
+		if (unp_bits(bm, map->iova + from - map->node.start,
+			     min(last, map->node.last) - from + 1))
 			return true;
 	}
 	return false;
@@ -498,7 +496,7 @@ void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
 
 static void unp_populate_all(struct vfio_unpinned_mm *unp)
 {
-	struct interval_tree_node *node;
+	struct vfio_unpinned_map *map;
 	bool wanted;
 
 	/* @maps does not change under update_lock. */
@@ -509,11 +507,9 @@ static void unp_populate_all(struct vfio_unpinned_mm *unp)
 	spin_unlock(&unp->lock);
 	if (!wanted || !mmget_not_zero(unp->mn.mm))
 		return;
-	for (node = interval_tree_iter_first(&unp->maps, 0, ULONG_MAX); node;
-	     node = interval_tree_iter_next(node, 0, ULONG_MAX))
-		vfio_unpinned_populate(container_of(node,
-						    struct vfio_unpinned_map,
-						    node));
+	for (map = unp_map_first(unp, 0, ULONG_MAX); map;
+	     map = unp_map_next(map, 0, ULONG_MAX))
+		vfio_unpinned_populate(map);
 	/* The last reference must not tear the mm down under our lock. */
 	mmput_async(unp->mn.mm);
 }
