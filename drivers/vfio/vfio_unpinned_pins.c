@@ -58,6 +58,19 @@ static bool unp_bits(const struct vfio_unpinned_bitmap *bm, dma_addr_t iova,
 	return find_next_bit_le(bm->bits, end, nr) < end;
 }
 
+/* Is each page of the range marked? */
+static bool unp_all_bits(const struct vfio_unpinned_bitmap *bm, dma_addr_t iova,
+			 unsigned long size)
+{
+	unsigned long nr = iova >> PAGE_SHIFT, end = nr + (size >> PAGE_SHIFT);
+
+	if (nr < bm->first || end - bm->first > bm->npages)
+		return false;
+	nr -= bm->first;
+	end -= bm->first;
+	return find_next_zero_bit_le(bm->bits, end, nr) == end;
+}
+
 /**
  * vfio_unpinned_marked - Does a device access this memory now?
  * @unp: the address space
@@ -87,6 +100,26 @@ bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 		if (unp_bits(bm, map->iova + from - map->node.start,
 			     min(last, map->node.last) - from + 1))
+			return true;
+	}
+	return false;
+}
+
+/* Is each page of the chunk at @vaddr marked, in one mapping of all of it? */
+static bool unp_chunk_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	const struct vfio_unpinned_bitmap *bm = unp->bitmap;
+	unsigned long last = vaddr + UNP_CHUNK_SIZE - 1;
+	struct vfio_unpinned_map *map;
+
+	lockdep_assert_held(&unp->lock);
+	if (!bm || !bm->trusted)
+		return bm;
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		if (map->node.start <= vaddr && map->node.last >= last &&
+		    unp_all_bits(bm, map->iova + vaddr - map->node.start,
+				 UNP_CHUNK_SIZE))
 			return true;
 	}
 	return false;
@@ -260,12 +293,14 @@ static unsigned long unp_release_chunk(struct vfio_unpinned_mm *unp,
 				       unsigned long index,
 				       struct vfio_unpinned_chunk *chunk)
 {
-	unsigned long i, released = 0;
+	unsigned long base = index << UNP_CHUNK_SHIFT, i, released = 0;
 
 	lockdep_assert_held(&unp->lock);
+	/* Large buffers: one look for all pages, where nothing is to be done. */
+	if (!chunk->pins || unp_chunk_marked(unp, base))
+		return 0;
 	for (i = 0; i < UNP_CHUNK_WORDS && chunk->pins; i++) {
-		unsigned long vaddr = (index << UNP_CHUNK_SHIFT) +
-				      (i << PAGE_SHIFT);
+		unsigned long vaddr = base + (i << PAGE_SHIFT);
 		unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
 
 		if ((*word & UNP_PINNED) &&
@@ -301,7 +336,10 @@ static unsigned long unp_release_unmarked(struct vfio_unpinned_mm *unp,
 		*scan -= min_t(unsigned long, *scan, chunk->pins);
 		released += unp_release_chunk(unp, *index, chunk);
 		++*index;
-		cond_resched_lock(&unp->lock);
+		/* Brackets and the gate wait for no more than a chunk. */
+		spin_unlock(&unp->lock);
+		cond_resched();
+		spin_lock(&unp->lock);
 	}
 	spin_unlock(&unp->lock);
 	return released;
