@@ -63,6 +63,9 @@ MODULE_PARM_DESC(break_pin, "TEST: take no late pins");
 bool vfio_unpinned_break_dirty;
 module_param_named(break_dirty, vfio_unpinned_break_dirty, bool, 0644);
 MODULE_PARM_DESC(break_dirty, "TEST: forget that a leaf was there");
+bool vfio_unpinned_break_lock;
+module_param_named(break_lock, vfio_unpinned_break_lock, bool, 0644);
+MODULE_PARM_DESC(break_lock, "TEST: show counters without their lock");
 bool vfio_unpinned_separate_domains;
 EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
 module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,

@@ -457,6 +457,7 @@ extern bool vfio_unpinned_break_flush;
 extern bool vfio_unpinned_break_late;
 extern bool vfio_unpinned_break_pin;
 extern bool vfio_unpinned_break_dirty;
+extern bool vfio_unpinned_break_lock;
 extern bool vfio_unpinned_separate_domains;
 extern unsigned int vfio_unpinned_pause_ms;
 #else
@@ -464,6 +465,7 @@ extern unsigned int vfio_unpinned_pause_ms;
 #define vfio_unpinned_break_late	false
 #define vfio_unpinned_break_pin		false
 #define vfio_unpinned_break_dirty	false
+#define vfio_unpinned_break_lock	false
 #define vfio_unpinned_separate_domains	false
 #define vfio_unpinned_pause_ms		0
 #endif

@@ -27,11 +27,10 @@ all_tests() {
 	"$ROOT/harness/vm/list"
 }
 
-# tests_of SUITE: names of the tests of the short or the long suite.
+# tests_of SUITE: names of the tests of a suite: short, long or kcsan.
 tests_of() {
-	local invert=
-	[[ $1 == long ]] || invert=-v
-	all_tests | { grep -E $invert '^[^ ]+ +\[long\]' || true; } | cut -d' ' -f1
+	all_tests | awk -v suite="[$1]" \
+		'$2 == suite || (suite == "[short]" && $2 !~ /^\[/) {print $1}'
 }
 
 is_native() { grep -q "^$1 " <<<"$(native_tests)"; }
@@ -147,8 +146,8 @@ counts_of() {
 		"$OUT/test/$1.log"
 }
 
-# run_tests [--kernel=CONFIG] [long|NAME...]: the verb `test`; the short suite when
-# none is named. The long one reports its counts.
+# run_tests [--kernel=CONFIG] [long|kcsan|NAME...]: the verb `test`; the short suite
+# when none is named. The long one reports its counts.
 run_tests() {
 	local names name log start status result passed=0 failed=0 skipped=0
 	local known
@@ -161,8 +160,8 @@ run_tests() {
 	known=$(all_tests)
 	if (($# == 0)); then
 		mapfile -t names < <(tests_of short)
-	elif [[ $* == long ]]; then
-		mapfile -t names < <(tests_of long)
+	elif [[ $* == long || $* == kcsan ]]; then
+		mapfile -t names < <(tests_of "$*")
 	fi
 	for name in "${names[@]}"; do
 		grep -q "^$name " <<<"$known" || die "no test '$name'; there are:"$'\n'"$known"
