@@ -25,7 +25,9 @@
 #define HUGE_PAGES	(MEM_HUGE_SIZE / MEM_PAGE_SIZE)
 
 #define RECLAIM_TRIES	20
-#define RECLAIM_INTERVAL_US	(50 * 1000)
+/* Counters of memory cgroups are up to date after 2 seconds. */
+#define MEMCG_RECLAIM_TRIES	100
+#define MEMCG_RECLAIM_INTERVAL_US	(50 * 1000)
 /* mem_resident() counts the swap cache, which MADV_PAGEOUT does not reclaim. */
 #define SWAP_CACHE	128
 
@@ -348,8 +350,12 @@ FIXTURE_TEARDOWN(neighbours)
 }
 
 /*
- * All that the host can get of both; pages that are in flight between lists or to
- * swap take another try. Returns what the VMM keeps.
+ * All that the host can get of both. Returns what the VMM keeps.
+ *
+ * The VMM's pages are all active. Without MGLRU, reclaim deactivates them if the
+ * counters of the cgroup say that there are too many, and these lag behind: they are
+ * zero at first, and then no try gets a page. Reading memory.stat updates them if
+ * enough has changed for the number of CPUs, else the kernel does every 2 seconds.
  */
 static u64 reclaim_both(const char *both, const char *vmm, u64 expected)
 {
@@ -358,10 +364,11 @@ static u64 reclaim_both(const char *both, const char *vmm, u64 expected)
 
 	do {
 		if (n)
-			usleep(RECLAIM_INTERVAL_US);
+			usleep(MEMCG_RECLAIM_INTERVAL_US);
 		memcg_reclaim(both, BIG_SIZE + OTHER_SIZE);
 		kept = memcg_get_key(vmm, "memory.stat", "anon");
-	} while (++n < RECLAIM_TRIES || (n < 5 * RECLAIM_TRIES && kept > expected));
+	} while (++n < RECLAIM_TRIES ||
+		 (n < MEMCG_RECLAIM_TRIES && kept > expected));
 	return kept;
 }
 
