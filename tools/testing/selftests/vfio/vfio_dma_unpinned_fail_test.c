@@ -13,6 +13,7 @@
 #include <libvfio/hostile.h>
 #include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
+#include <libvfio/vfio_pin_device.h>
 
 #include "kselftest_harness.h"
 
@@ -21,6 +22,7 @@
 
 #define MAX_ALLOCATIONS	2000	/* of one call, then something is wrong */
 #define MARKED		8	/* pages that MAP has to populate */
+#define MAY_LOCK	4096	/* pages, which is more than any of the calls needs */
 
 FIXTURE(fail) {
 	struct rig rig;
@@ -278,6 +280,52 @@ TEST_F_TIMEOUT(fail, attach, 4 * RIG_TIMEOUT_S)
 	separate_domains(false);
 	EXPECT_GT(self->failed, 0);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
+}
+
+static void check_pinned(struct __test_metadata *_metadata, struct rig *rig,
+			 const struct user_state *before, u64 frame)
+{
+	struct user_state now = user_state(rig->iommu);
+
+	EXPECT_EQ(frame, mem_frame_now(rig_vaddr(rig, 0)));
+	EXPECT_EQ(now.pins, before->pins + 1);
+	EXPECT_EQ(now.locked, before->locked + MEM_PAGE_SIZE / 1024);
+	EXPECT_EQ(now.leaves, before->leaves);
+}
+
+static void unpin_and_discard(struct vfio_pin_device *device, struct rig *rig)
+{
+	vfio_unpin_page(device, rig_iova(0));
+	mem_discard(&rig->mem, rig_vaddr(rig, 0), MEM_PAGE_SIZE);
+}
+
+/* vfio_pin_pages() of a page that has to be faulted in, and of one with a leaf */
+TEST_F_TIMEOUT(fail, pin_pages, 4 * RIG_TIMEOUT_S)
+{
+	const char *missing = vfio_pin_device_missing();
+	struct vfio_pin_device device;
+	struct rig *rig = &self->rig;
+	u64 frame = 0;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	/* What is pinned is charged then. */
+	limit_memlock(MAY_LOCK);
+	vfio_pin_device_init(&device, rig->iommu);
+	rig_map(rig);
+	SWEEP(__vfio_pin_page(&device, rig_iova(0), &frame),
+	      check_pinned(_metadata, rig, &self->state, frame),
+	      unpin_and_discard(&device, rig), ENOMEM);
+	EXPECT_GT(self->failed, 0);
+
+	guest_touch(rig->guest, rig_iova(0));
+	SWEEP(__vfio_pin_page(&device, rig_iova(0), &frame),
+	      check_pinned(_metadata, rig, &self->state, frame),
+	      vfio_unpin_page(&device, rig_iova(0)), ENOMEM);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	vfio_pin_page(&device, rig_iova(0));
+	vfio_pin_device_cleanup(&device);
+	EXPECT_STATE(rig->iommu, self->state);
 }
 
 /* Around KVM_RUN alone: the library's own calls must not fail. */
