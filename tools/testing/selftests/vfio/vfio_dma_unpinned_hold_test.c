@@ -388,30 +388,14 @@ TEST_F_TIMEOUT(hold, pressure_releases_at_once, RIG_TIMEOUT_S)
 
 /* --- memory failure --------------------------------------------------------------- */
 
-static int bus_errors;
-
-static void count_bus_error(int signal)
-{
-	WRITE_ONCE(bus_errors, bus_errors + 1);
-}
-
-static bool poison(struct rig *rig, u64 page)
-{
-	struct sigaction action = { .sa_handler = count_bus_error };
-
-	TEST_ASSERT(!sigaction(SIGBUS, &action, NULL), "sigaction");
-	WRITE_ONCE(bus_errors, 0);
-	return !madvise(rig_vaddr(rig, page), MEM_PAGE_SIZE, MADV_HWPOISON);
-}
-
 /* Nobody gets there, and new memory at the address is as good as any. */
 static void expect_poisoned(struct __test_metadata *_metadata, struct rig *rig,
 			    u32 old)
 {
 	EXPECT_TRUE(rig_dma_read_blocked(rig, MARKED, old));
-	WRITE_ONCE(bus_errors, 0);
+	mem_bus_errors();
 	EXPECT_NE(__guest_touch(rig->guest, rig_iova(MARKED)), 0);
-	EXPECT_GT(READ_ONCE(bus_errors), 0);
+	EXPECT_GT(mem_bus_errors(), 0);
 
 	ASSERT_NE(mmap(rig_vaddr(rig, MARKED), MEM_PAGE_SIZE,
 		       PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE |
@@ -457,6 +441,7 @@ FIXTURE_TEARDOWN(poison)
 TEST_F_TIMEOUT(poison, takes_the_page, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
+	int err;
 	u32 old;
 
 	if (variant->mark)
@@ -467,10 +452,10 @@ TEST_F_TIMEOUT(poison, takes_the_page, RIG_TIMEOUT_S)
 	EXPECT_STAT("leaves", 1);
 	EXPECT_STAT("late_pins", variant->late_pin);
 
-	if (!poison(rig, MARKED)) {
-		ASSERT_EQ(errno, EINVAL);
+	err = mem_poison(rig_vaddr(rig, MARKED));
+	if (err == EINVAL)
 		SKIP(return, "no injection of memory failures in this kernel");
-	}
+	ASSERT_EQ(err, 0);
 	EXPECT_STAT("leaves", 0);
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_STAT("forced_zaps", variant->mark);

@@ -3,7 +3,8 @@
  * Hugetlb memory: leaves of the size of its pages, which come and go as a whole,
  * and what happens where a mapping, a bracket or KVM has less than a whole page.
  *
- * Needs free hugetlb pages: 4 of 2 MiB, 1 of 1 GiB for the tests with that size.
+ * Needs free hugetlb pages: 4 of 2 MiB, 1 of 1 GiB for the tests with that size. The
+ * tests of memory failure, at the end, take one each out of the pool for good.
  */
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -505,6 +506,136 @@ TEST(brackets_are_narrow)
 	ASSERT_EQ(munmap(wide, MEM_GIGANTIC_SIZE), 0);
 	rig_cleanup(&rig);
 	EXPECT_EQ(mem_free_pages(MEM_HUGETLB), free_pages);
+}
+
+/* --- memory failure --------------------------------------------------------------- */
+
+#define POISONED	5	/* page of the first hugetlb page */
+
+FIXTURE(poison) {
+	struct rig rig;
+};
+
+FIXTURE_VARIANT(poison) {
+	enum mem_kind kind;
+	bool mark;
+	bool late_pin;
+	bool touch;		/* again, after that */
+};
+
+FIXTURE_VARIANT_ADD(poison, shared_unmarked) {
+	.kind = MEM_HUGETLB,
+};
+
+FIXTURE_VARIANT_ADD(poison, shared_marked) {
+	.kind = MEM_HUGETLB,
+	.mark = true,
+};
+
+FIXTURE_VARIANT_ADD(poison, shared_late_pinned) {
+	.kind = MEM_HUGETLB,
+	.mark = true,
+	.late_pin = true,
+};
+
+FIXTURE_VARIANT_ADD(poison, private_unmarked) {
+	.kind = MEM_PRIVATE_HUGETLB,
+};
+
+FIXTURE_VARIANT_ADD(poison, private_marked) {
+	.kind = MEM_PRIVATE_HUGETLB,
+	.mark = true,
+};
+
+FIXTURE_VARIANT_ADD(poison, private_late_pinned) {
+	.kind = MEM_PRIVATE_HUGETLB,
+	.mark = true,
+	.late_pin = true,
+	.touch = true,
+};
+
+FIXTURE_VARIANT_ADD(poison, gigantic_late_pinned) {
+	.kind = MEM_GIGANTIC,
+	.mark = true,
+	.late_pin = true,
+	.touch = true,
+};
+
+FIXTURE_SETUP(poison)
+{
+	const char *missing = rig_init(&self->rig, variant->kind);
+
+	if (!missing && !stats_available())
+		missing = NO_STATS;
+	if (missing)
+		SKIP(return, "%s", missing);
+	setup_marks(&self->rig);
+}
+
+FIXTURE_TEARDOWN(poison)
+{
+	rig_cleanup(&self->rig);
+}
+
+/* Each write to the page that is gone is a fault. */
+static void expect_writes_blocked(struct __test_metadata *_metadata,
+				  struct rig *rig)
+{
+	const u64 written[] = { 0, POISONED, pages(rig) - 1 };
+	s64 faults = stat_get("dma_faults") + ARRAY_SIZE(written);
+	u32 value = unique_value();
+	size_t n;
+
+	for (n = 0; n < ARRAY_SIZE(written); n++)
+		edu_write(&rig->edu, rig_iova(written[n]), &value,
+			  sizeof(value));
+	EXPECT_EQ(stat_wait("dma_faults", faults), faults);
+}
+
+/* The hugetlb page is gone as a whole, and one next to it is as before. */
+TEST_F_TIMEOUT(poison, takes_all_of_it, RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	bool next = rig->mem.size > mem_page_size(variant->kind);
+	int err;
+	u32 old;
+
+	if (variant->mark)
+		guest_mark(rig->guest, POISONED);
+	old = rig_guest_write(rig, POISONED);
+	if (variant->late_pin)
+		bracket(rig);
+	EXPECT_STAT("late_pins", variant->late_pin ? pages(rig) : 0);
+	if (variant->touch)
+		guest_touch(rig->guest, rig_iova(POISONED));
+	if (next)
+		guest_touch(rig->guest, rig_iova(pages(rig)));
+	EXPECT_STAT("leaves", words(rig) + next);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, POISONED, old));
+
+	err = mem_poison(rig_vaddr(rig, POISONED));
+	if (err == EINVAL)
+		SKIP(return, "no injection of memory failures in this kernel");
+	ASSERT_EQ(err, 0);
+	EXPECT_STAT("leaves", next);
+	EXPECT_STAT("late_pins", 0);
+	EXPECT_STAT("forced_zaps", variant->mark);
+	EXPECT_TRUE(rig_dma_read_blocked(rig, POISONED, old));
+	expect_writes_blocked(_metadata, rig);
+	mem_bus_errors();
+	EXPECT_NE(__guest_touch(rig->guest, rig_iova(POISONED)), 0);
+	EXPECT_GT(mem_bus_errors(), 0);
+	EXPECT_STAT("leaves", next);
+	if (next)
+		EXPECT_TRUE(rig_dma_works(rig, pages(rig)));
+
+	/* Other memory at the address is as good as any. */
+	ASSERT_NE(mmap(rig->mem.vaddr, mem_page_size(variant->kind),
+		       PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE |
+		       MAP_ANONYMOUS, -1, 0), MAP_FAILED);
+	guest_touch(rig->guest, rig_iova(POISONED));
+	EXPECT_STAT("leaves", next + 1);
+	EXPECT_TRUE(rig_dma_works(rig, POISONED));
 }
 
 int main(int argc, char *argv[])

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
 #include <linux/kernel.h>
 #include <linux/memfd.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -284,6 +286,29 @@ bool mem_pageout(void *vaddr, u64 size)
 		usleep(RECLAIM_INTERVAL_US);
 	}
 	return false;
+}
+
+static int bus_errors;
+
+static void count_bus_error(int signal)
+{
+	WRITE_ONCE(bus_errors, bus_errors + 1);
+}
+
+int mem_poison(void *vaddr)
+{
+	struct sigaction action = { .sa_handler = count_bus_error };
+
+	TEST_ASSERT(!sigaction(SIGBUS, &action, NULL), "sigaction");
+	return madvise(vaddr, MEM_PAGE_SIZE, MADV_HWPOISON) ? errno : 0;
+}
+
+int mem_bus_errors(void)
+{
+	int errors = READ_ONCE(bus_errors);
+
+	WRITE_ONCE(bus_errors, 0);
+	return errors;
 }
 
 s64 vmstat_line(const char *name)

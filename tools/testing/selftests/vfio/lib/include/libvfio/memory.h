@@ -69,6 +69,15 @@ void mem_reclaim(void *vaddr, u64 size);
 /* Reclaim until nothing of the range is in memory: false if some of it stays. */
 bool mem_pageout(void *vaddr, u64 size);
 
+/*
+ * Inject a memory failure into the page at @vaddr, or into the hugetlb page that it
+ * is in. Returns 0 or an errno: EINVAL if the kernel can't. From then on, SIGBUS
+ * does nothing but count.
+ */
+int mem_poison(void *vaddr);
+/* How often there was a SIGBUS since the last call. */
+int mem_bus_errors(void);
+
 /* A line of /proc/vmstat, up to date. */
 s64 vmstat_line(const char *name);
 /* FOLL_PIN references that exist in the system. */
