@@ -4,6 +4,7 @@
 # about=two VMs use their NVMe while the host compacts its memory
 # suite=long
 # ram=640M
+# debug-ram=1G
 # devices=nvme:2
 # disk=128M
 

@@ -91,11 +91,11 @@ disk_vms_show() {
 	note "$line"
 }
 
-# disk_vms_wait PHASE SECONDS [COMMAND...]: until all have reached the phase, one
-# has ended or the time is over; runs COMMAND with the number of each machine
+# disk_vms_wait PHASE SECONDS [COMMAND...]: until all have reached the phase, one has
+# ended or the time is over, which is SECONDS times PATIENCE; runs COMMAND with the number of each machine
 # that has not reached it meanwhile.
 disk_vms_wait() {
-	local goal=$1 end=$(($(seconds) + $2)) shown vm
+	local goal=$1 end=$(($(seconds) + $2 * PATIENCE)) shown vm
 
 	shift 2
 	shown=$(seconds)

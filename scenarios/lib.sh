@@ -19,8 +19,9 @@ CGROUPS=/sys/fs/cgroup/machines
 KMEMLEAK=/sys/kernel/debug/kmemleak
 STALLED=75		# exit status: boot time-out, the harness tries once more
 PATIENCE=${PATIENCE:-1}	# factor for time limits, from the harness
-BOOT_SECONDS=$((90 * PATIENCE))
-SELFTEST_SECONDS=300	# for one program, times PATIENCE
+# for one program and for the boot of a guest, times PATIENCE
+SELFTEST_SECONDS=300
+BOOT_SECONDS=90
 LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
 
 tests=0
@@ -252,10 +253,11 @@ vm_value() {
 # vm_reached N PHASE: whether the guest has reported it.
 vm_reached() { grep -q "^phase=$2\b" "/out/vm$1.work" 2>/dev/null; }
 
-# vm_wait N PHASE SECONDS: waits until the guest reports the phase.
+# vm_wait N PHASE SECONDS: waits until the guest reports the phase, SECONDS times
+# PATIENCE.
 # Return: false on time-out or when its QEMU has ended before.
 vm_wait() {
-	local limit=$(($(seconds) + $3))
+	local limit=$(($(seconds) + $3 * PATIENCE))
 
 	until vm_reached "$1" "$2"; do
 		if ! vm_alive "$1"; then

@@ -3,6 +3,7 @@
 #
 # about=two VMs bigger than the host use their NVMe while the host reclaims
 # ram=640M
+# debug-ram=1G
 # devices=nvme:2
 # disk=128M
 

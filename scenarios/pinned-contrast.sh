@@ -3,6 +3,7 @@
 #
 # about=the VMs of oversubscribed-vms do not fit with pinned mappings
 # ram=640M
+# debug-ram=1G
 # devices=nvme:2
 # disk=128M
 # oom=yes

@@ -108,15 +108,27 @@ patience() {
 	esac
 }
 
-# prepare_vm: kernel, QEMU and selftests, for the programs of harness/vm. The
-# configuration of the kernel is TEST_KERNEL.
+# guest_kernel: what the guests of a host with TEST_KERNEL boot. It is the host that
+# debug and kcsan are for; under emulation, guests of that kind would take very long.
+guest_kernel() {
+	case $TEST_KERNEL in
+	debug | kcsan) locked build_kernel release ;;
+	*) echo "$VM_KERNEL" ;;
+	esac
+}
+
+# prepare_vm: kernels, QEMU and selftests, for the programs of harness/vm. The
+# configuration of the host's kernel is TEST_KERNEL.
 prepare_vm() {
 	need_packages "${VM_PACKAGES[@]}"
 	VM_KERNEL=${VM_KERNEL:-$(locked build_kernel "$TEST_KERNEL")}
+	VM_GUEST_KERNEL=${VM_GUEST_KERNEL:-$(guest_kernel)}
+	VM_CONFIG=$TEST_KERNEL
 	VM_QEMU=${VM_QEMU:-$(locked build_qemu)}
 	VM_SELFTESTS=${VM_SELFTESTS:-$(locked build_selftests)}
 	VM_PATIENCE=${VM_PATIENCE:-$(patience)}
-	export VM_KERNEL VM_QEMU VM_SELFTESTS VM_PATIENCE VM_CACHE=$CACHE/vm VM_OUT=$OUT
+	export VM_KERNEL VM_GUEST_KERNEL VM_CONFIG VM_QEMU VM_SELFTESTS VM_PATIENCE
+	export VM_CACHE=$CACHE/vm VM_OUT=$OUT
 }
 
 # run_one NAME: the test itself, with its output on stdout.

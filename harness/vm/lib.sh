@@ -4,7 +4,9 @@
 # What the programs of this directory share: where things are, and messages.
 # Sourced, never run. Inputs, all of them environment variables with defaults:
 #
-#   VM_KERNEL     the bzImage that host and guest boot
+#   VM_KERNEL     the bzImage that the host boots
+#   VM_GUEST_KERNEL  the one that its guests boot, the same if not set
+#   VM_CONFIG     name of the host kernel's configuration, as in harness/kconfig
 #   VM_QEMU       qemu-system-x86_64, the outer machine and the one in the host
 #   VM_SELFTESTS  directory of selftest programs, seen as /selftests in the host
 #   VM_ACCEL      kvm or tcg: accelerator of the outer machine, instead of probing
@@ -16,6 +18,8 @@
 : "${VM_REPO:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
 : "${VM_STORE:=${XDG_CACHE_HOME:-$HOME/.cache}/vfio-unpinned}"
 : "${VM_KERNEL:=$VM_STORE/build/linux/arch/x86/boot/bzImage}"
+: "${VM_GUEST_KERNEL:=$VM_KERNEL}"
+: "${VM_CONFIG:=release}"
 : "${VM_QEMU:=$VM_STORE/build/qemu/qemu-system-x86_64}"
 : "${VM_SELFTESTS:=$VM_STORE/build/selftests}"
 : "${VM_PATIENCE:=1}"
@@ -44,6 +48,7 @@ firmware() {
 # need_inputs: refuse with a reason when a build is missing.
 need_inputs() {
 	[[ -r $VM_KERNEL ]] || die "no kernel image at $VM_KERNEL"
+	[[ -r $VM_GUEST_KERNEL ]] || die "no kernel image at $VM_GUEST_KERNEL"
 	[[ -x $VM_QEMU ]] || die "no QEMU at $VM_QEMU"
 	mkdir -p "$VM_CACHE" "$VM_OUT"
 }
