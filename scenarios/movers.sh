@@ -3,6 +3,7 @@
 #
 # about=marked pages in all that happens to memory and to its owner
 # ram=1G
+# debug-ram=1536M
 # smp=1
 # nodes=2
 # devices=edu:2

@@ -4,6 +4,7 @@
 # about=all movers of memory at once for five minutes, two guests with devices
 # suite=long
 # ram=1G
+# debug-ram=1536M
 # smp=2
 # nodes=2
 # devices=edu:2
