@@ -181,13 +181,11 @@ vmstat() { awk -v key="$1" '$1 == key {print $2}' /proc/vmstat; }
 # kernel_faults: DMA faults that the IOMMU driver of the host has printed.
 kernel_faults() { dmesg | grep -c 'DMAR: \[DMA'; }
 
-# unpinned_parameter NAME [VALUE]: a test-only parameter of the VFIO core.
+# unpinned_parameter NAME [VALUE]: a test-only parameter of unpinned mappings.
 # Return: false when this kernel has no such parameter.
 unpinned_parameter() {
-	local parameter
+	local parameter=/sys/module/vfio_unpinned/parameters/$1
 
-	parameter=/sys/module/vfio_iommu_type1/parameters/$1
-	[ -e "$parameter" ] || parameter=/sys/module/vfio_iommu_type1_unpinned/parameters/$1
 	[ -e "$parameter" ] || return 1
 	[ $# -eq 1 ] || echo "$2" > "$parameter"
 }
