@@ -92,8 +92,8 @@ disk_vms_show() {
 }
 
 # disk_vms_wait PHASE SECONDS [COMMAND...]: until all have reached the phase, one has
-# ended or the time is over, which is SECONDS times PATIENCE; runs COMMAND with the number of each machine
-# that has not reached it meanwhile.
+# ended or the time is over, which is SECONDS times PATIENCE; runs COMMAND with the
+# number of each machine that has not reached it meanwhile.
 disk_vms_wait() {
 	local goal=$1 end=$(($(seconds) + $2 * PATIENCE)) shown vm
 
