@@ -6,6 +6,7 @@
 # smp=1
 # devices=edu:2
 # faults=edu
+# append=panic_on_warn=0
 # splat=leaves may point at it
 
 # shellcheck source=scenarios/lib.sh
