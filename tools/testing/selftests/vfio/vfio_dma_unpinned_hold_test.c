@@ -444,9 +444,10 @@ TEST_F_TIMEOUT(poison, takes_the_page, RIG_TIMEOUT_S)
 	int err;
 	u32 old;
 
+	/* Not the other way round: the worker would populate, and pin, the page. */
+	old = rig_guest_write(rig, MARKED);
 	if (variant->mark)
 		guest_mark(rig->guest, MARKED);
-	old = rig_guest_write(rig, MARKED);
 	if (variant->late_pin)
 		mem_bracket(rig_vaddr(rig, MARKED));
 	EXPECT_STAT("leaves", 1);

@@ -600,9 +600,10 @@ TEST_F_TIMEOUT(poison, takes_all_of_it, RIG_TIMEOUT_S)
 	int err;
 	u32 old;
 
+	/* Not the other way round: the worker would populate, and pin, the page. */
+	old = rig_guest_write(rig, POISONED);
 	if (variant->mark)
 		guest_mark(rig->guest, POISONED);
-	old = rig_guest_write(rig, POISONED);
 	if (variant->late_pin)
 		bracket(rig);
 	EXPECT_STAT("late_pins", variant->late_pin ? pages(rig) : 0);
