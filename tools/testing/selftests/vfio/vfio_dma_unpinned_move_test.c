@@ -833,8 +833,11 @@ static bool fill_and_swap_out(struct rig *rig, u32 *value)
 	for (page = 0; page < SWAPPED; page++)
 		value[page] = rig_guest_write(rig, page);
 	for (page = 0; page < SWAPPED; page += DEVICE_STEP) {
+		guest_mark(rig->guest, page);
+		guest_touch(rig->guest, rig_iova(page));
 		value[page] = unique_value();
 		edu_write(&rig->edu, rig_iova(page), &value[page], sizeof(u32));
+		guest_unmark(rig->guest, page);
 	}
 	return mem_pageout(rig->mem.vaddr, SWAPPED_SIZE) ||
 	       mem_resident(rig->mem.vaddr, SWAPPED_SIZE) < SWAPPED / 2;
