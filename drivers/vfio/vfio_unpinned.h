@@ -289,20 +289,16 @@ static inline struct vfio_unpinned_map *
 unp_map_first(struct vfio_unpinned_mm *unp, unsigned long start,
 	      unsigned long last)
 {
-	struct interval_tree_node *node =
-		interval_tree_iter_first(&unp->maps, start, last);
-
-	return node ? container_of(node, struct vfio_unpinned_map, node) : NULL;
+	return rb_entry_safe(interval_tree_iter_first(&unp->maps, start, last),
+			     struct vfio_unpinned_map, node);
 }
 
 static inline struct vfio_unpinned_map *
 unp_map_next(struct vfio_unpinned_map *map, unsigned long start,
 	     unsigned long last)
 {
-	struct interval_tree_node *node =
-		interval_tree_iter_next(&map->node, start, last);
-
-	return node ? container_of(node, struct vfio_unpinned_map, node) : NULL;
+	return rb_entry_safe(interval_tree_iter_next(&map->node, start, last),
+			     struct vfio_unpinned_map, node);
 }
 
 /* For vfio_iommu_type1.c */
