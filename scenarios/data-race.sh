@@ -30,6 +30,6 @@ check_value "no report while the lock is taken" "$(reports)" -eq 0
 unpinned_parameter break_lock 1
 run_test "the same without the lock" $((SELFTEST_SECONDS * PATIENCE)) \
 	./vfio_dma_unpinned_stress_test
-check_value "a report when it is not" "$(reports stats_get)" -gt 0
+check_value "a report when it is not" "$(reports stats_show)" -gt 0
 kill $reader
 finish

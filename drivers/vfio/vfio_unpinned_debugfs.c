@@ -12,32 +12,23 @@
 #include <linux/uaccess.h>
 #include "vfio_unpinned.h"
 
-static struct vfio_unpinned_stats stats_get(struct vfio_unpinned_mm *unp)
-{
-	struct vfio_unpinned_stats s;
-
-	if (vfio_unpinned_break_lock)
-		return unp->stats;
-	spin_lock(&unp->lock);
-	s = unp->stats;
-	spin_unlock(&unp->lock);
-	return s;
-}
-
 static int stats_show(struct seq_file *seq, void *unused)
 {
 	struct vfio_unpinned_mm *unp = seq->private;
 	unsigned long limit, faults = 0;
-	struct vfio_unpinned_stats s = stats_get(unp);
 	struct vfio_unpinned_domain *d;
+	struct vfio_unpinned_stats s;
 	bool trusted;
 
 	spin_lock(&unp->lock);
+	s = unp->stats;
 	list_for_each_entry(d, &unp->domains, link)
 		faults += iommu_remap_faults(d->domain);
 	limit = unp->bitmap ? unp->bitmap->limit : 0;
 	trusted = unp->bitmap && unp->bitmap->trusted;
 	spin_unlock(&unp->lock);
+	if (vfio_unpinned_break_lock)
+		s = unp->stats;
 
 #define SHOW(field)	seq_printf(seq, #field ": %llu\n", s.field)
 	SHOW(leaves);
