@@ -63,7 +63,7 @@ struct vfio_iommu_type1_pin_bitmap;
 /* How many mappings, of all containers, may cover the same page. */
 #define UNP_MAX_ALIASES		16
 /* How many late pins wait for one flush. */
-#define UNP_UNPIN_BATCH		64
+#define UNP_UNPIN_BATCH		UNP_CHUNK_WORDS
 
 /**
  * struct vfio_unpinned_chunk - The words of UNP_CHUNK_WORDS user pages
