@@ -13,7 +13,7 @@ E1000E=8086:10d3
 # selftests that have scenarios of their own: of hostile and broken users, of what
 # happens to memory and to its owner, and of hugetlb memory
 HOSTILE="fail fuzz hostile race"
-MOVERS="exit hold life move remap soak"
+MOVERS="exit hold life move remap swapoff soak"
 HUGETLB=huge
 CGROUPS=/sys/fs/cgroup/machines
 KMEMLEAK=/sys/kernel/debug/kmemleak

@@ -5,18 +5,18 @@
  * model. vfio_dma_unpinned_remap_test.c is about the same for page tables.
  *
  * VFIO_SELFTESTS_SEED chooses the pages, VFIO_SELFTESTS_ROUNDS says how often.
- * VFIO_SELFTESTS_SWAP_FILE is a file that mkswap has seen, not in use.
+ * VFIO_SELFTESTS_SWAP_FILE is for the tests with a swap file: see libvfio/swap.h.
  */
 #include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <sys/prctl.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <libvfio/cgroup.h>
 #include <libvfio/settings.h>
 #include <libvfio/shadow.h>
+#include <libvfio/swap.h>
 
 #include "kselftest_harness.h"
 
@@ -371,91 +371,47 @@ static void compact(struct shadow *shadow)
 
 /* --- swapoff and swap files ----------------------------------------------------- */
 
-static char swap[64];		/* in use, the first one */
-static char other_swap[64];	/* in use when a test with a file began */
-
 static const char *find_swap(struct shadow *shadow)
 {
-	FILE *file = fopen("/proc/swaps", "r");
-	char line[256];
-
-	if (file) {
-		while (!swap[1] && fgets(line, sizeof(line), file))
-			sscanf(line, "/%62s", swap + 1);
-		fclose(file);
-	}
-	swap[0] = '/';
-	return swap[1] ? needs_swap(shadow) : NO_SWAP;
+	return swap_find();
 }
 
-static void *disable_swap(void *unused)
+static void disable_swap(struct shadow *shadow)
 {
-	TEST_ASSERT(!swapoff(swap), "swapoff of %s: %s", swap, strerror(errno));
-	return NULL;
-}
+	int err;
 
-static void enable_swap(void)
-{
-	TEST_ASSERT(!swapon(swap, 0), "swapon of %s: %s", swap, strerror(errno));
-}
-
-static void swap_off(struct shadow *shadow)
-{
 	pageout(shadow);
 	TEST_ASSERT(shadow_moved(shadow) == ALL, "no page was swapped out");
-	disable_swap(NULL);
+	err = swap_disable();
+	TEST_ASSERT(!err, "swapoff: %s", strerror(err));
 }
 
-static void swap_on(struct shadow *shadow)
+static void enable_swap(struct shadow *shadow)
 {
-	enable_swap();
+	int err = swap_enable();
+
+	TEST_ASSERT(!err, "swapon: %s", strerror(err));
 }
 
-static void exchange_swap(const char *on, const char *off)
+static const char *use_file(struct shadow *shadow)
 {
-	TEST_ASSERT(!swapon(on, 0), "swapon of %s: %s", on, strerror(errno));
-	TEST_ASSERT(!swapoff(off), "swapoff of %s: %s", off, strerror(errno));
-}
-
-static void restore_swap(void)
-{
-	if (other_swap[0])
-		exchange_swap(other_swap, swap);
-	other_swap[0] = 0;
-}
-
-/* From now on the file is all the swap space that there is. */
-static const char *swap_to_file(struct shadow *shadow)
-{
-	const char *path = getenv("VFIO_SELFTESTS_SWAP_FILE");
-	const char *missing = find_swap(shadow);
-
-	if (!path)
-		return "no swap file: set VFIO_SELFTESTS_SWAP_FILE";
-	if (missing)
-		return missing;
-	exchange_swap(path, swap);
-	snprintf(other_swap, sizeof(other_swap), "%s", swap);
-	snprintf(swap, sizeof(swap), "%s", path);
-	/* For a test that ends by a failed assertion. */
-	atexit(restore_swap);
-	return NULL;
+	return swap_to_file();
 }
 
 static const char *file_lru_gen_off(struct shadow *shadow)
 {
-	return swap_to_file(shadow) ?: lru_gen_off(shadow);
+	return swap_to_file() ?: lru_gen_off(shadow);
 }
 
 static const char *file_lru_gen_on(struct shadow *shadow)
 {
-	return swap_to_file(shadow) ?: lru_gen_on(shadow);
+	return swap_to_file() ?: lru_gen_on(shadow);
 }
 
 static void leave_file(struct shadow *shadow)
 {
 	leave_cgroup(shadow);
-	restore_swap();
+	swap_restore();
 }
 
 /* --- pressure from outside ------------------------------------------------------ */
@@ -545,12 +501,12 @@ static const char *pressure_lru_gen_on(struct shadow *shadow)
 
 static const char *file_pressure_lru_gen_off(struct shadow *shadow)
 {
-	return swap_to_file(shadow) ?: pressure_lru_gen_off(shadow);
+	return swap_to_file() ?: pressure_lru_gen_off(shadow);
 }
 
 static const char *file_pressure_lru_gen_on(struct shadow *shadow)
 {
-	return swap_to_file(shadow) ?: pressure_lru_gen_on(shadow);
+	return swap_to_file() ?: pressure_lru_gen_on(shadow);
 }
 
 /* --- the tests ----------------------------------------------------------------- */
@@ -669,14 +625,14 @@ FIXTURE_VARIANT_ADD(move, numa_balancing) {
 
 FIXTURE_VARIANT_ADD(move, swapoff) {
 	.mover.setup = find_swap,
-	.mover.step = swap_off,
-	.mover.restore = swap_on,
+	.mover.step = disable_swap,
+	.mover.restore = enable_swap,
 };
 
 FIXTURE_VARIANT_ADD(move, swapoff_file) {
-	.mover.setup = swap_to_file,
-	.mover.step = swap_off,
-	.mover.restore = swap_on,
+	.mover.setup = use_file,
+	.mover.step = disable_swap,
+	.mover.restore = enable_swap,
 	.mover.cleanup = leave_file,
 };
 
@@ -749,146 +705,6 @@ TEST_F_TIMEOUT(move, marked_pages_stay, RIG_TIMEOUT_S)
 	if (missing)
 		SKIP(return, "%s", missing);
 	EXPECT_TRUE(mover_passed(&result));
-}
-
-/* --- swapoff of pages that were marked in swap ---------------------------------- */
-
-#define SWAPPED		256UL
-#define SWAPPED_SIZE	(SWAPPED * MEM_PAGE_SIZE)
-#define DEVICE_STEP	32	/* the device accesses one page of so many */
-
-FIXTURE(swapped) {
-	struct rig rig;
-	u32 value[SWAPPED];
-};
-
-FIXTURE_VARIANT(swapped) {
-	enum mem_kind kind;
-	/* Beside swapoff; NULL: nobody wants the pages before it is over. */
-	void (*meanwhile)(struct rig *rig);
-};
-
-/* From the end: swapoff begins at the other one. */
-static void touch_swapped(struct rig *rig)
-{
-	u64 page = SWAPPED;
-
-	while (page--)
-		guest_touch(rig->guest, rig_iova(page));
-}
-
-/* It is the worker who gets the marked pages in, no CPU touches them. */
-static void populate_swapped(struct rig *rig)
-{
-	rig_trust(rig);
-	TEST_ASSERT(stat_wait("leaves", SWAPPED) == SWAPPED, "%ld leaves",
-		    stat_get("leaves"));
-}
-
-FIXTURE_VARIANT_ADD(swapped, anon) {
-};
-
-FIXTURE_VARIANT_ADD(swapped, anon_touched) {
-	.meanwhile = touch_swapped,
-};
-
-FIXTURE_VARIANT_ADD(swapped, anon_populated) {
-	.meanwhile = populate_swapped,
-};
-
-FIXTURE_VARIANT_ADD(swapped, memfd) {
-	.kind = MEM_MEMFD,
-};
-
-FIXTURE_VARIANT_ADD(swapped, memfd_touched) {
-	.kind = MEM_MEMFD,
-	.meanwhile = touch_swapped,
-};
-
-FIXTURE_SETUP(swapped)
-{
-	const char *missing = find_swap(NULL);
-
-	if (!stats_available())
-		missing = NO_STATS;
-	if (!missing)
-		missing = rig_init_trusted(&self->rig, variant->kind);
-	if (missing)
-		SKIP(return, "%s", missing);
-}
-
-FIXTURE_TEARDOWN(swapped)
-{
-	rig_cleanup(&self->rig);
-}
-
-/*
- * From the guest and from the device; then all of it into swap. Some pages of a file
- * may be in the swap cache, too, which does not matter to swapoff.
- */
-static bool fill_and_swap_out(struct rig *rig, u32 *value)
-{
-	u64 page;
-
-	for (page = 0; page < SWAPPED; page++)
-		value[page] = rig_guest_write(rig, page);
-	for (page = 0; page < SWAPPED; page += DEVICE_STEP) {
-		guest_mark(rig->guest, page);
-		guest_touch(rig->guest, rig_iova(page));
-		value[page] = unique_value();
-		edu_write(&rig->edu, rig_iova(page), &value[page], sizeof(u32));
-		guest_unmark(rig->guest, page);
-	}
-	return mem_pageout(rig->mem.vaddr, SWAPPED_SIZE) ||
-	       mem_resident(rig->mem.vaddr, SWAPPED_SIZE) < SWAPPED / 2;
-}
-
-/* Pages that are not what they were, for the guest or for the device. */
-static u64 swapped_wrong(struct rig *rig, const u32 *value)
-{
-	u64 page, wrong = 0;
-
-	for (page = 0; page < SWAPPED; page++)
-		wrong += guest_read(rig->guest, rig_iova(page)) != value[page];
-	for (page = 0; page < SWAPPED; page += DEVICE_STEP)
-		wrong += rig_dma_read_blocked(rig, page, value[page]);
-	return wrong;
-}
-
-/* Swapoff brings pages back without a bracket, and none of them has a leaf. */
-TEST_F_TIMEOUT(swapped, marked_before_swapoff, RIG_TIMEOUT_S)
-{
-	struct rig *rig = &self->rig;
-	pthread_t thread;
-	u64 page;
-
-	ASSERT_TRUE(fill_and_swap_out(rig, self->value));
-	for (page = 0; page < SWAPPED; page++)
-		guest_mark(rig->guest, page);
-	EXPECT_EQ(stat_get("leaves"), 0);
-	ASSERT_EQ(pthread_create(&thread, NULL, disable_swap, NULL), 0);
-	if (variant->meanwhile)
-		variant->meanwhile(rig);
-	ASSERT_EQ(pthread_join(thread, NULL), 0);
-	EXPECT_EQ(mem_resident(rig->mem.vaddr, SWAPPED_SIZE), SWAPPED);
-	if (!variant->meanwhile) {
-		EXPECT_EQ(stat_get("leaves"), 0);
-		EXPECT_TRUE(rig_dma_read_blocked(rig, 0, self->value[0]));
-		touch_swapped(rig);
-	}
-	EXPECT_EQ(stat_get("leaves"), SWAPPED);
-	EXPECT_EQ(swapped_wrong(rig, self->value), 0);
-	EXPECT_TRUE(rig_dma_works(rig, SWAPPED - 1));
-	self->value[SWAPPED - 1] = rig_guest_write(rig, SWAPPED - 1);
-
-	/* And now the marks hold them. */
-	enable_swap();
-	mem_reclaim(rig->mem.vaddr, SWAPPED_SIZE);
-	EXPECT_EQ(stat_get("late_pins"), SWAPPED);
-	EXPECT_EQ(mem_resident(rig->mem.vaddr, SWAPPED_SIZE), SWAPPED);
-	EXPECT_EQ(swapped_wrong(rig, self->value), 0);
-	EXPECT_EQ(stat_get("over_limit_zaps") + stat_get("forced_zaps") +
-		  stat_get("orphan_zaps"), 0);
 }
 
 int main(int argc, char *argv[])

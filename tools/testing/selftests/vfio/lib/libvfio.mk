@@ -9,6 +9,7 @@ LIBVFIO_C += iommu.c
 LIBVFIO_C += memory.c
 LIBVFIO_C += settings.c
 LIBVFIO_C += shadow.c
+LIBVFIO_C += swap.c
 LIBVFIO_C += trace.c
 LIBVFIO_C += uffd.c
 LIBVFIO_C += unpinned.c

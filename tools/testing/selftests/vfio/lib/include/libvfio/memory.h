@@ -64,6 +64,8 @@ void mem_bracket(void *vaddr);
 
 /* Is there swap space for mem_pageout()? */
 bool mem_can_pageout(void);
+/* Reason for SKIP() */
+#define NO_SWAP		"no swap space"
 /* Ask for reclaim of the range once. */
 void mem_reclaim(void *vaddr, u64 size);
 /* Reclaim until nothing of the range is in memory: false if some of it stays. */

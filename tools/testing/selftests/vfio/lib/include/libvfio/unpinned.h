@@ -160,7 +160,6 @@ s64 late_pass_sum(u64 below);
 
 /* Reasons for SKIP() */
 #define NO_STATS	"no vfio directory in debugfs"
-#define NO_SWAP		"no swap space"
 
 /* For a test in which the counter is one of several checks. */
 #define EXPECT_STAT(name, value)					\
