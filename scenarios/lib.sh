@@ -89,7 +89,7 @@ selftests() {
 	cd /selftests/vfio || give_up "the selftests are not built"
 	vfio_bind $(devices_of $EDU)
 	swap_on 512M
-	export VFIO_SELFTESTS_BDF VFIO_SELFTESTS_BDF2
+	export VFIO_SELFTESTS_BDF VFIO_SELFTESTS_BDF2 VFIO_SELFTESTS_PATIENCE=$PATIENCE
 	VFIO_SELFTESTS_BDF=$(nth 1 $(devices_of $EDU))
 	VFIO_SELFTESTS_BDF2=$(nth 2 $(devices_of $EDU))
 	leaks_forget

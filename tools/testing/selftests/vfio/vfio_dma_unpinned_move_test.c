@@ -697,7 +697,7 @@ FIXTURE_TEARDOWN(move)
 	rig_cleanup(&self->rig);
 }
 
-TEST_F_TIMEOUT(move, marked_pages_stay, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(move, marked_pages_stay, MOVER_TIMEOUT_S)
 {
 	struct mover_result result;
 	const char *missing = mover_run(&self->rig, &variant->mover, &result);

@@ -363,7 +363,7 @@ FIXTURE_TEARDOWN(remap)
 	rig_cleanup(&self->rig);
 }
 
-TEST_F_TIMEOUT(remap, marked_pages_stay, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(remap, marked_pages_stay, MOVER_TIMEOUT_S)
 {
 	struct mover_result result;
 	const char *missing = mover_run(&self->rig, &variant->mover, &result);
@@ -403,7 +403,7 @@ FIXTURE_TEARDOWN(control)
 }
 
 /* Marked pages that go are noticed: by the device, which does not get there. */
-TEST_F_TIMEOUT(control, without_late_pins, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(control, without_late_pins, MOVER_TIMEOUT_S)
 {
 	static const struct mover mover = { .step = unmap_shared };
 	struct mover_result result;
@@ -422,7 +422,7 @@ static const char *distrust(struct shadow *shadow)
 }
 
 /* Unmarked pages that stay are noticed. */
-TEST_F_TIMEOUT(control, with_all_pinned, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(control, with_all_pinned, MOVER_TIMEOUT_S)
 {
 	static const struct mover mover = {
 		.setup = distrust,
@@ -436,7 +436,7 @@ TEST_F_TIMEOUT(control, with_all_pinned, RIG_TIMEOUT_S)
 }
 
 /* A step that does nothing is noticed. */
-TEST_F_TIMEOUT(control, without_mover, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(control, without_mover, MOVER_TIMEOUT_S)
 {
 	static const struct mover mover = { .step = no_step, .moved = ALL };
 	struct mover_result result;

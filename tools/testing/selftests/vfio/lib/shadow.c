@@ -32,6 +32,11 @@ int shadow_rounds(void)
 	return environment("VFIO_SELFTESTS_ROUNDS", 1);
 }
 
+u64 shadow_patience(void)
+{
+	return environment("VFIO_SELFTESTS_PATIENCE", 1);
+}
+
 /* xorshift64* */
 u64 shadow_random(struct shadow *shadow, u64 below)
 {
@@ -234,7 +239,7 @@ bool shadow_taken(struct shadow *shadow)
 void shadow_until_taken(struct shadow *shadow,
 			void (*fn)(struct shadow *shadow))
 {
-	time_t end = time(NULL) + MOVE_TIMEOUT_S;
+	time_t end = time(NULL) + MOVE_TIMEOUT_S * shadow_patience();
 
 	do {
 		if (fn)

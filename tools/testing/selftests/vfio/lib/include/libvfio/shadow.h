@@ -28,6 +28,9 @@
 #define SHADOW_UNMARKED_PAGES	(2 * SHADOW_UNMARKED)
 #define SHADOW_HALF		(RIG_PAGES / 2)
 
+/* For a test that waits for a mover once or several times, as patient as can be */
+#define MOVER_TIMEOUT_S		900
+
 struct mover;
 
 struct shadow {
@@ -78,9 +81,11 @@ struct mover_result {
 	u64 leaked;		/* leaves and late pins that are left */
 };
 
-/* From VFIO_SELFTESTS_SEED and VFIO_SELFTESTS_ROUNDS, or short defaults. */
+/* From VFIO_SELFTESTS_SEED, _ROUNDS and _PATIENCE; all 1 by default. */
 u64 shadow_seed(void);
 int shadow_rounds(void);
+/* A factor for times, for a kernel that is slow. */
+u64 shadow_patience(void);
 u64 shadow_random(struct shadow *shadow, u64 below);
 
 static inline void *shadow_memory(struct shadow *shadow)
@@ -108,7 +113,10 @@ u64 shadow_moved(struct shadow *shadow);
 s64 shadow_kept(struct shadow *shadow);
 /* Has the mover done what it must do to unmarked pages? */
 bool shadow_taken(struct shadow *shadow);
-/* Wait, for a limited time, until the mover has done what it must do; call @fn. */
+/*
+ * Wait until the mover has done what it must do, 20 seconds at most if the patience
+ * is 1; call @fn.
+ */
 void shadow_until_taken(struct shadow *shadow,
 			void (*fn)(struct shadow *shadow));
 
