@@ -22,7 +22,8 @@
 
 #define MM		"/sys/kernel/mm/"
 #define BALANCING	"/sys/kernel/debug/sched/numa_balancing/"
-#define KHUGEPAGED	MM "transparent_hugepage/khugepaged/"
+#define THP		MM "transparent_hugepage/"
+#define KHUGEPAGED	THP "khugepaged/"
 
 #define BALLAST_PAGES	16384UL
 #define BALLAST_SIZE	(BALLAST_PAGES * MEM_PAGE_SIZE)
@@ -416,44 +417,71 @@ static void leave_file(struct shadow *shadow)
 
 /* --- pressure from outside ------------------------------------------------------ */
 
-/* A process that uses more memory than is free, in no cgroup but the root. */
-#define HOG_BEYOND	(128UL << 20)
+/*
+ * A process that uses more memory than is free on the second node, in no cgroup but
+ * the root. It locks most of that, and there is little else but the model: so reclaim
+ * soon has been all over it twice, which it takes to get pages that were used.
+ */
+#define HOG_UNLOCKED	(96UL << 20)
+#define HOG_BEYOND	(48UL << 20)	/* of these, what is more than is free */
 #define HOG_WAITS	4		/* of shadow_until_taken() */
+#define HOG_NODE	NODE_MASK(1)
+#define NODE_MEMINFO	"/sys/devices/system/node/node1/meminfo"
 
 static pid_t hog;
 
-/* Free memory, and what the page cache has, which goes first. */
-static u64 memory_available(void)
+/* Bytes that the node has, from a line of its meminfo. */
+static u64 node_meminfo(const char *name)
 {
-	FILE *file = fopen("/proc/meminfo", "r");
+	FILE *file = fopen(NODE_MEMINFO, "r");
 	u64 kib = 0;
-	char line[128];
+	char line[128], *at;
 
-	while (file && fgets(line, sizeof(line), file))
-		sscanf(line, "MemAvailable: %lu kB", &kib);
-	if (file)
-		fclose(file);
-	TEST_ASSERT(kib, "no MemAvailable");
+	TEST_ASSERT(file, "no " NODE_MEMINFO);
+	while (fgets(line, sizeof(line), file)) {
+		at = strstr(line, name);
+		if (at)
+			kib = strtoull(at + strlen(name), NULL, 10);
+	}
+	fclose(file);
 	return kib << 10;
 }
 
-/* Different pages, again and again. */
+static char *hog_map(u64 size, int advice)
+{
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	TEST_ASSERT(memory != MAP_FAILED, "mmap");
+	madvise(memory, size, advice);
+	return memory;
+}
+
+/* With what the page cache has, which goes first. */
+static void hog_lock(void)
+{
+	u64 size = node_meminfo(" MemFree:") + node_meminfo(" FilePages:") -
+		   node_meminfo(" Shmem:") + HOG_BEYOND - HOG_UNLOCKED;
+	/* Faster than small ones */
+	char *memory = hog_map(size, MADV_HUGEPAGE);
+
+	TEST_ASSERT(!mlock(memory, size), "mlock: %s", strerror(errno));
+}
+
+/* Different pages, again and again, of zeroes, which cost swap the least. */
 static void be_hog(void)
 {
-	u64 size = memory_available() + HOG_BEYOND;
-	u64 n, round;
 	char *memory;
+	u64 n;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setting_write("/proc/self/oom_score_adj", "1000");
 	raise(SIGSTOP);
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	TEST_ASSERT(memory != MAP_FAILED, "mmap");
-	madvise(memory, size, MADV_NOHUGEPAGE);
-	for (round = 0;; round++) {
-		for (n = 0; n < size; n += MEM_PAGE_SIZE)
-			WRITE_ONCE(*(u64 *)(memory + n), n + round);
+	hog_lock();
+	memory = hog_map(HOG_UNLOCKED, MADV_NOHUGEPAGE);
+	for (;;) {
+		for (n = 0; n < HOG_UNLOCKED; n += MEM_PAGE_SIZE)
+			WRITE_ONCE(memory[n], 0);
 	}
 }
 
@@ -462,6 +490,7 @@ static void prepare_hog(struct shadow *shadow)
 {
 	int status;
 
+	allocate_on(MPOL_BIND, HOG_NODE);
 	hog = fork();
 	TEST_ASSERT(hog >= 0, "fork");
 	if (!hog)
@@ -485,18 +514,27 @@ static void press(struct shadow *shadow)
 		shadow_until_taken(shadow, NULL);
 	kill(hog, SIGKILL);
 	TEST_ASSERT(waitpid(hog, &status, 0) == hog, "waitpid");
+	allocate_on(MPOL_DEFAULT, 0);
 	TEST_ASSERT(vmstat_line("pgsteal_kswapd") > stolen,
 		    "kswapd has taken nothing");
 }
 
+/* No compaction for huge pages, which would be another mover. */
+static const char *needs_hog(struct shadow *shadow)
+{
+	if (setting_change(THP "defrag", "never"))
+		return "no huge pages in this kernel";
+	return needs_nodes(shadow) ?: needs_swap(shadow);
+}
+
 static const char *pressure_lru_gen_off(struct shadow *shadow)
 {
-	return needs_swap(shadow) ?: set_lru_gen("0");
+	return needs_hog(shadow) ?: set_lru_gen("0");
 }
 
 static const char *pressure_lru_gen_on(struct shadow *shadow)
 {
-	return needs_swap(shadow) ?: set_lru_gen("7");
+	return needs_hog(shadow) ?: set_lru_gen("7");
 }
 
 static const char *file_pressure_lru_gen_off(struct shadow *shadow)
