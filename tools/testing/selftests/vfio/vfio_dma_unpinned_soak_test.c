@@ -17,7 +17,6 @@
 #include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <signal.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -25,6 +24,7 @@
 #include <libvfio/hostile.h>
 #include <libvfio/settings.h>
 #include <libvfio/shadow.h>
+#include <libvfio/swap.h>
 #include <libvfio/uffd.h>
 
 #include "kselftest_harness.h"
@@ -46,7 +46,7 @@
 
 #define HOG_ABOVE	(32UL << 20)
 #define CMA_FRAMES	"512"
-#define MEMORY_BLOCKS	8
+#define MEMORY_BLOCKS	64
 #define OFFLINE_S	3
 #define MAX_NODE	(8 * sizeof(unsigned long))
 
@@ -83,10 +83,10 @@ static struct {
 	int nr_workers;
 	struct uffd uffd;
 	struct mem elsewhere;
-	char swap[64];
 	s64 faults;			/* while movers worked */
 	u64 taken;			/* unmarked pages that the device had lost */
 	u64 moved;			/* and those with other frames or none */
+	u64 frames[RIG_PAGES];		/* as the guest has last seen them */
 	u64 wrong;			/* with a content that is not the model's */
 } soak;
 
@@ -298,13 +298,13 @@ static pthread_mutex_t swap_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool step_swapoff(struct worker *worker)
 {
 	bool done;
+	int err;
 
 	pthread_mutex_lock(&swap_lock);
-	done = !swapoff(soak.swap);
+	done = !swap_disable();
 	usleep(below(worker, 200) * 1000);
-	if (done)
-		TEST_ASSERT(!swapon(soak.swap, 0), "swapon of %s: %s", soak.swap,
-			    strerror(errno));
+	err = done ? swap_enable() : 0;
+	TEST_ASSERT(!err, "swapon: %s", strerror(err));
 	pthread_mutex_unlock(&swap_lock);
 	return done;
 }
@@ -315,6 +315,8 @@ static void hog_memory(u64 size)
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	u64 at;
 
+	/* Faster, as far as there are any. */
+	madvise(hog, size, MADV_HUGEPAGE);
 	for (at = 0; hog != MAP_FAILED && at < size; at += MEM_PAGE_SIZE)
 		WRITE_ONCE(hog[at], 1);
 }
@@ -340,17 +342,28 @@ static bool step_pressure(struct worker *worker)
 	return pid > 0;
 }
 
-/* Some block of movable memory, if that does not take long; it is brought back. */
+/* A block of movable memory, any of them; MEMORY_BLOCKS if there is none. */
+static int movable_block(struct worker *worker)
+{
+	int n, movable[MEMORY_BLOCKS], nr = 0;
+	char path[96], zones[64];
+
+	for (n = 0; n < MEMORY_BLOCKS; n++) {
+		snprintf(path, sizeof(path), MEMORY_DIR "memory%d/valid_zones", n);
+		if (!setting_read(path, zones, sizeof(zones)) &&
+		    !strncmp(zones, "Movable", strlen("Movable")))
+			movable[nr++] = n;
+	}
+	return nr ? movable[below(worker, nr)] : MEMORY_BLOCKS;
+}
+
+/* If that does not take long; it is brought back. */
 static bool step_offline(struct worker *worker)
 {
+	int status, n = movable_block(worker);
 	char path[96], text[64];
-	int status, n = below(worker, MEMORY_BLOCKS);
 	pid_t pid;
 
-	snprintf(path, sizeof(path), MEMORY_DIR "memory%d/valid_zones", n);
-	if (setting_read(path, text, sizeof(text)) ||
-	    strncmp(text, "Movable", strlen("Movable")))
-		return false;
 	snprintf(path, sizeof(path), MEMORY_DIR "memory%d/state", n);
 	pid = fork();
 	if (!pid) {
@@ -397,7 +410,6 @@ static bool is_right(struct shadow *shadow, u64 page, u32 value)
 /* All unmarked pages, if they can be accessed now: what was taken comes back. */
 static bool step_guest(struct worker *worker)
 {
-	static u64 frames[RIG_PAGES];
 	struct shadow *shadow = worker->shadow;
 	struct guest *guest = shadow->rig->guest;
 	s64 kept = shadow_kept(shadow);
@@ -412,13 +424,13 @@ static bool step_guest(struct worker *worker)
 
 		page = shadow_unmarked_page(shadow, n);
 		vaddr = shadow_vaddr(shadow, page);
-		soak.moved += mem_frame_now(vaddr) != frames[page];
+		soak.moved += mem_frame_now(vaddr) != soak.frames[page];
 		if (!__guest_touch(guest, rig_iova(page)) &&
 		    !__guest_read(guest, rig_iova(page), &value)) {
 			soak.wrong += !is_right(shadow, page, value);
 			done = true;
 		}
-		frames[page] = mem_frame_now(vaddr);
+		soak.frames[page] = mem_frame_now(vaddr);
 	}
 	return done;
 }
@@ -473,11 +485,17 @@ static void all_here(void)
 		    "pthread_barrier_wait");
 }
 
-/* Has each mover that must do so come through at least once? */
+/*
+ * Has each mover that must do so come through at least once, and as much been taken
+ * as if the guest had found all of it gone once?
+ */
 static bool all_done(void)
 {
 	int n;
 
+	if (READ_ONCE(soak.taken) < SHADOW_UNMARKED_PAGES ||
+	    READ_ONCE(soak.moved) < SHADOW_UNMARKED_PAGES)
+		return false;
 	for (n = 0; n < soak.nr_workers; n++) {
 		if (!READ_ONCE(soak.workers[n].done) &&
 		    !soak.workers[n].mover->optional)
@@ -509,6 +527,7 @@ static void all_at_once(struct shadow *shadow)
 	if (soak.kind == ANON)
 		kernel_movers("1");
 	soak.stop = false;
+	memcpy(soak.frames, shadow->frames, sizeof(soak.frames));
 	for (n = 0; n < soak.nr_workers; n++) {
 		soak.workers[n].shadow = shadow;
 		TEST_ASSERT(!pthread_create(&soak.workers[n].thread, NULL, run,
@@ -566,24 +585,10 @@ static const char *setup_uffd(struct shadow *shadow)
 	return cgroup_enter();
 }
 
-static const char *find_swap(void)
-{
-	char line[256];
-	FILE *file = fopen("/proc/swaps", "r");
-
-	while (file && fgets(line, sizeof(line), file)) {
-		if (line[0] == '/')
-			sscanf(line, "%63s", soak.swap);
-	}
-	if (file)
-		fclose(file);
-	return soak.swap[0] ? NULL : NO_SWAP;
-}
-
 /* Place for what is moved away, and for all of the memory. */
 static const char *setup_anon(struct shadow *shadow)
 {
-	const char *missing = find_swap();
+	const char *missing = swap_find();
 
 	mem_alloc(&soak.elsewhere, MEM_ANON, 2 * RIG_SIZE);
 	if (!uffd_open(&soak.uffd, UFFD_FEATURE_MOVE) ||
@@ -648,8 +653,7 @@ static bool passed(const struct mover_result *result)
 	if (soak.broken)
 		return result->mismatches && soak.faults;
 	return mover_passed(result) && all_done() && !soak.faults &&
-	       !soak.wrong && soak.taken >= SHADOW_UNMARKED_PAGES &&
-	       soak.moved >= SHADOW_UNMARKED_PAGES;
+	       !soak.wrong;
 }
 
 /* In a child, which ends with everything as it is. Returns its exit status. */
@@ -718,7 +722,8 @@ static void set_time(bool broken)
 {
 	u64 seconds = env_number("VFIO_SELFTESTS_SECONDS", 10);
 	u64 rounds = env_number("VFIO_SELFTESTS_ROUNDS",
-				DIV_ROUND_UP(seconds, ROUND_S));
+				DIV_ROUND_UP(seconds,
+					     ROUND_S * shadow_patience()));
 	char text[24];
 
 	soak.broken = broken;
