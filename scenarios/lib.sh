@@ -228,7 +228,8 @@ vm_start() {
 		-L /firmware -bios bios-256k.bin \
 		-trace runstate_set -trace qemu_system_shutdown_request \
 		-kernel /boot/bzImage -initrd /boot/guest.cpio \
-		-append "console=ttyS0 loglevel=5 oops=panic panic=-1 $arguments" \
+		-append "console=ttyS0 loglevel=5 oops=panic panic=-1 \
+watchdog_thresh=$((10 * PATIENCE)) $arguments" \
 		-serial "file:/out/vm$vm.console" -serial chardev:work \
 		-chardev "pipe,id=work,path=/run/vm$vm,logfile=/out/vm$vm.work" \
 		-chardev "pipe,id=monitor,path=/run/vm$vm.monitor,logfile=/out/vm$vm.monitor" \

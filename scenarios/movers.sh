@@ -3,19 +3,21 @@
 #
 # about=marked pages in all that happens to memory and to its owner
 # ram=1G
-# debug-ram=1536M
+# debug-ram=1792M
 # smp=1
 # nodes=2
 # devices=edu:2
 # append=nokaslr movablecore=528M cma=160M
+# debug-append=nokaslr movablecore=784M cma=160M
 # timeout=2400
 # faults=edu
 # oom=yes
 #
-# The upper half of each node is movable, with nothing of the kernel in it where it
-# is to be taken offline: hence nokaslr. The area of CMA, at the top of the last
-# node, is more than half of what is movable there, so that user memory soon gets
-# into it. More rounds, other pages:
+# The upper part of each node is movable, with nothing of the kernel in it where it
+# is to be taken offline: hence nokaslr, and more of it under a debug kernel, whose
+# tables are at the top of each node. The area of CMA, at the top of the last node,
+# is more than half of what is free there, so that user memory soon gets into it.
+# More rounds, other pages:
 #
 #	scenario --set append="nokaslr movablecore=528M cma=160M \
 #		VFIO_SELFTESTS_ROUNDS=5 VFIO_SELFTESTS_SEED=2" movers

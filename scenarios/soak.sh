@@ -4,11 +4,12 @@
 # about=all movers of memory at once for five minutes, two guests with devices
 # suite=long
 # ram=1G
-# debug-ram=1536M
+# debug-ram=1792M
 # smp=2
 # nodes=2
 # devices=edu:2
 # append=nokaslr movablecore=528M cma=160M
+# debug-append=nokaslr movablecore=784M cma=160M
 # timeout=3600
 # faults=edu
 # oom=yes
