@@ -3,6 +3,7 @@
 #
 # about=upstream's KVM selftests that concern the MMU still pass
 # ram=2G
+# debug-ram=3G
 # timeout=1500
 #
 # kvm-selftests.list says which, and with which sizes.
@@ -16,7 +17,7 @@ cd /selftests/kvm || exit
 
 while read -r program options; do
 	path=$(find . -name "$program")
-	run_test "$program${options:+ $options}" 300 ${path:-$program} $options
+	run_test "$program${options:+ $options}" $((300 * PATIENCE)) ${path:-$program} $options
 done <<END
 $(grep '^[^#]' /scenarios/kvm-selftests.list)
 END
