@@ -36,6 +36,19 @@ bool edu_match(u16 vendor, u16 device)
 	return vendor == EDU_VENDOR_ID && device == EDU_DEVICE_ID;
 }
 
+/* Until no DMA is under way. */
+static void edu_wait(struct edu *edu)
+{
+	int us;
+
+	for (us = 0; us < EDU_TIMEOUT_US; us += EDU_POLL_US) {
+		if (!(readq(edu, EDU_REG_DMA_COMMAND) & EDU_DMA_START))
+			return;
+		usleep(EDU_POLL_US);
+	}
+	TEST_FAIL("%s: a DMA does not end", edu->device->bdf);
+}
+
 void edu_init(struct edu *edu, struct vfio_pci_device *device, iova_t iova)
 {
 	u16 command = vfio_pci_config_readw(device, PCI_COMMAND);
@@ -50,6 +63,8 @@ void edu_init(struct edu *edu, struct vfio_pci_device *device, iova_t iova)
 	edu->regs = vfio_pci_bar_map(device, 0, NULL, EDU_BUFFER_SIZE);
 	vfio_pci_config_writew(device, PCI_COMMAND,
 			       command | PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+	/* Of a process that was killed, and no command is taken meanwhile. */
+	edu_wait(edu);
 }
 
 void edu_cleanup(struct edu *edu)
@@ -63,18 +78,11 @@ void edu_cleanup(struct edu *edu)
 static void edu_dma(struct edu *edu, u64 source, u64 target, size_t size,
 		    u64 direction)
 {
-	int us;
-
 	writeq(edu, EDU_REG_DMA_SOURCE, source);
 	writeq(edu, EDU_REG_DMA_TARGET, target);
 	writeq(edu, EDU_REG_DMA_COUNT, size);
 	writeq(edu, EDU_REG_DMA_COMMAND, EDU_DMA_START | direction);
-	for (us = 0; us < EDU_TIMEOUT_US; us += EDU_POLL_US) {
-		if (!(readq(edu, EDU_REG_DMA_COMMAND) & EDU_DMA_START))
-			return;
-		usleep(EDU_POLL_US);
-	}
-	TEST_FAIL("%s: a DMA does not end", edu->device->bdf);
+	edu_wait(edu);
 }
 
 static void edu_load(struct edu *edu, iova_t iova, size_t size)
