@@ -158,6 +158,15 @@ counts_of() {
 		"$OUT/test/$1.log"
 }
 
+# show_failure LOG: what a failed test has said: each failed check of its programs
+# with the lines before it, and the end.
+show_failure() {
+	{
+		head -n -20 "$1" | grep -B 8 '\bnot ok ' | tail -n 60 || true
+		tail -n 20 "$1"
+	} | sed 's/^/        /'
+}
+
 # run_tests [--kernel=CONFIG] [long|kcsan|NAME...]: the verb `test`; the short suite
 # when none is named. The long one reports its counts.
 run_tests() {
@@ -189,7 +198,7 @@ run_tests() {
 		case $result in
 		ok) passed=$((passed + 1)) ;;
 		skip) skipped=$((skipped + 1)) ;;
-		FAIL) failed=$((failed + 1)); tail -n 20 "$log" | sed 's/^/        /' ;;
+		FAIL) failed=$((failed + 1)); show_failure "$log" ;;
 		esac
 		printf '%-4s %7s s  %s (%d checks)%s\n' "$result" "$(elapsed "$start")" "$name" \
 			"$(grep -cE '^[ 0-9:]*\bok [0-9]+' "$log")" "$([[ $result == ok ]] || echo ", see $log")"
