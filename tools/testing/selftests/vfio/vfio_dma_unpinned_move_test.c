@@ -418,70 +418,48 @@ static void leave_file(struct shadow *shadow)
 /* --- pressure from outside ------------------------------------------------------ */
 
 /*
- * A process that uses more memory than is free on the second node, in no cgroup but
- * the root. It locks most of that, and there is little else but the model: so reclaim
- * soon has been all over it twice, which it takes to get pages that were used.
+ * A process that locks more and more of the second node, in no cgroup but the root,
+ * until reclaim has to take all else that is there. Some more of it is not locked, so
+ * that it is not killed for want of memory as soon as the model is gone. The policy is
+ * of the memory, not of the process: when that node is full, page tables have to be
+ * elsewhere.
  */
-#define HOG_UNLOCKED	(96UL << 20)
-#define HOG_BEYOND	(48UL << 20)	/* of these, what is more than is free */
+#define HOG_SIZE	(16UL << 20)	/* not locked */
+#define HOG_CHUNK	(2UL << 20)	/* locked at a time */
+#define HOG_PAUSE_US	(5 * 1000)	/* in which kswapd may work */
 #define HOG_WAITS	4		/* of shadow_until_taken() */
 #define HOG_NODE	NODE_MASK(1)
-#define NODE_MEMINFO	"/sys/devices/system/node/node1/meminfo"
 
 static pid_t hog;
 
-/* Bytes that the node has, from a line of its meminfo. */
-static u64 node_meminfo(const char *name)
-{
-	FILE *file = fopen(NODE_MEMINFO, "r");
-	u64 kib = 0;
-	char line[128], *at;
-
-	TEST_ASSERT(file, "no " NODE_MEMINFO);
-	while (fgets(line, sizeof(line), file)) {
-		at = strstr(line, name);
-		if (at)
-			kib = strtoull(at + strlen(name), NULL, 10);
-	}
-	fclose(file);
-	return kib << 10;
-}
-
-static char *hog_map(u64 size, int advice)
+static char *hog_map(u64 size)
 {
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	TEST_ASSERT(memory != MAP_FAILED, "mmap");
-	madvise(memory, size, advice);
+	set_policy(memory, size, MPOL_BIND, HOG_NODE, 0);
 	return memory;
 }
 
-/* With what the page cache has, which goes first. */
-static void hog_lock(void)
-{
-	u64 size = node_meminfo(" MemFree:") + node_meminfo(" FilePages:") -
-		   node_meminfo(" Shmem:") + HOG_BEYOND - HOG_UNLOCKED;
-	/* Faster than small ones */
-	char *memory = hog_map(size, MADV_HUGEPAGE);
-
-	TEST_ASSERT(!mlock(memory, size), "mlock: %s", strerror(errno));
-}
-
-/* Different pages, again and again, of zeroes, which cost swap the least. */
+/* Until it is killed */
 static void be_hog(void)
 {
 	char *memory;
-	u64 n;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setting_write("/proc/self/oom_score_adj", "1000");
 	raise(SIGSTOP);
-	hog_lock();
-	memory = hog_map(HOG_UNLOCKED, MADV_NOHUGEPAGE);
+	memory = hog_map(HOG_SIZE);
+	TEST_ASSERT(!madvise(memory, HOG_SIZE, MADV_POPULATE_WRITE),
+		    "MADV_POPULATE_WRITE: %s", strerror(errno));
 	for (;;) {
-		for (n = 0; n < HOG_UNLOCKED; n += MEM_PAGE_SIZE)
-			WRITE_ONCE(memory[n], 0);
+		memory = hog_map(HOG_CHUNK);
+		/* Faster than small pages */
+		madvise(memory, HOG_CHUNK, MADV_HUGEPAGE);
+		TEST_ASSERT(!mlock(memory, HOG_CHUNK), "mlock: %s",
+			    strerror(errno));
+		usleep(HOG_PAUSE_US);
 	}
 }
 
@@ -490,7 +468,7 @@ static void prepare_hog(struct shadow *shadow)
 {
 	int status;
 
-	allocate_on(MPOL_BIND, HOG_NODE);
+	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_BIND, HOG_NODE, 0);
 	hog = fork();
 	TEST_ASSERT(hog >= 0, "fork");
 	if (!hog)
@@ -500,23 +478,32 @@ static void prepare_hog(struct shadow *shadow)
 }
 
 /*
- * It is kswapd's work, but for what the hog has to reclaim itself. Pages that a guest
- * has used are active: they would be the last to go.
+ * By kswapd, or by the hog where kswapd has given the node up for a while, as it does
+ * after a test that has left it nothing to take.
  */
+static s64 pages_stolen(void)
+{
+	return vmstat_line("pgsteal_kswapd") + vmstat_line("pgsteal_direct");
+}
+
+/* Pages that a guest has used are active: they would be the last to go. */
 static void press(struct shadow *shadow)
 {
-	s64 stolen = vmstat_line("pgsteal_kswapd");
+	s64 stolen = pages_stolen();
 	int n, status;
 
 	shadow_advise(shadow, MADV_COLD);
 	kill(hog, SIGCONT);
-	for (n = 0; n < HOG_WAITS && !shadow_taken(shadow); n++)
+	for (n = 0; n < HOG_WAITS && !shadow_taken(shadow); n++) {
 		shadow_until_taken(shadow, NULL);
+		TEST_ASSERT(shadow_taken(shadow) ||
+			    !waitpid(hog, &status, WNOHANG),
+			    "the hog has ended: 0x%x", status);
+	}
 	kill(hog, SIGKILL);
 	TEST_ASSERT(waitpid(hog, &status, 0) == hog, "waitpid");
-	allocate_on(MPOL_DEFAULT, 0);
-	TEST_ASSERT(vmstat_line("pgsteal_kswapd") > stolen,
-		    "kswapd has taken nothing");
+	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_DEFAULT, 0, 0);
+	TEST_ASSERT(pages_stolen() > stolen, "reclaim has taken nothing");
 }
 
 /* No compaction for huge pages, which would be another mover. */
