@@ -78,15 +78,20 @@ static bool pages_are(struct rig *rig, const u32 *value)
 	return !rig_dma_read_blocked(rig, MARKED, value[MARKED]);
 }
 
-/* Frames of used pages that are in [start, start + nr). */
+/* Is the frame of that page in [start, start + nr)? */
+static bool is_within(struct rig *rig, u64 page, u64 start, u64 nr)
+{
+	u64 frame = mem_frame(rig_vaddr(rig, page));
+
+	return frame >= start && frame < start + nr;
+}
+
 static u64 frames_within(struct rig *rig, u64 start, u64 nr)
 {
-	u64 page, frame, within = 0;
+	u64 page, within = 0;
 
-	for (page = 0; page < USED; page++) {
-		frame = mem_frame(rig_vaddr(rig, page));
-		within += frame >= start && frame < start + nr;
-	}
+	for (page = 0; page < USED; page++)
+		within += is_within(rig, page, start, nr);
 	return within;
 }
 
@@ -209,8 +214,9 @@ static void *map_on_node(void *vaddr, u64 size, int node)
 }
 
 /*
- * Have the used pages in [start, start + frames): other free memory of that node is
- * taken away until they get there.
+ * Have the marked page in [start, start + frames): other free memory of that node is
+ * taken away until it gets there. Of the others some do: the allocator takes a page
+ * from an area of CMA and one from elsewhere by turns.
  */
 static bool place_pages(struct rig *rig, u64 start, u64 frames, u32 *value)
 {
@@ -221,7 +227,7 @@ static bool place_pages(struct rig *rig, u64 start, u64 frames, u32 *value)
 	map_on_node(rig->mem.vaddr, RIG_SIZE, node);
 	for (n = 0; n < TAKE_TRIES; n++) {
 		use_pages(rig, value);
-		placed = frames_within(rig, start, frames) == USED;
+		placed = is_within(rig, MARKED, start, frames);
 		if (placed)
 			break;
 		guest_unmark(rig->guest, MARKED);
