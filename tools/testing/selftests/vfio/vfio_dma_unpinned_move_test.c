@@ -296,7 +296,7 @@ static void be_balanced(struct shadow *shadow)
  * Compaction moves pages up to where there is room, but not to huge pages that are
  * free as a whole, until there is no room left. So the round's memory comes from the
  * lowest frames of the ballast, and the rest of it gets holes. On a second node there
- * is little else to move.
+ * is little else to move, once the page cache is gone: it would fill all holes.
  */
 static void *ballast;
 static u64 ballast_frames[BALLAST_PAGES];
@@ -339,6 +339,8 @@ static void take_ballast(struct shadow *shadow)
 	ballast = mmap(NULL, BALLAST_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	TEST_ASSERT(sorted && ballast != MAP_FAILED, "out of memory");
+	sync();
+	setting_write("/proc/sys/vm/drop_caches", "1");
 	madvise(ballast, BALLAST_SIZE, MADV_NOHUGEPAGE);
 	if (!needs_nodes(shadow))
 		set_policy(ballast, BALLAST_SIZE, MPOL_BIND, NODE_MASK(1), 0);
