@@ -119,7 +119,7 @@ TEST_F_TIMEOUT(kind, life_of_a_page, RIG_TIMEOUT_S)
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_TRUE(rig_dma_read_blocked(rig, 5, old));
 	EXPECT_EQ(guest_read(rig->guest, rig_iova(5)), 0);
-	guest_touch(rig->guest, rig_iova(5));
+	rig_pin(rig, 5);
 	EXPECT_TRUE(rig_dma_works(rig, 5));
 }
 
