@@ -68,7 +68,7 @@ struct soak_mover {
 	/* Returns whether it has come through. */
 	bool (*step)(struct worker *worker);
 	unsigned int where;	/* processes that have it */
-	unsigned int pause_ms;	/* at most, after each step */
+	unsigned int pause_ms;	/* at most, after each step, times the patience */
 	bool optional;		/* may never come through */
 };
 
@@ -472,7 +472,8 @@ static void *run(void *data)
 
 	while (!READ_ONCE(soak.stop)) {
 		worker->done += worker->mover->step(worker);
-		usleep(below(worker, worker->mover->pause_ms) * 1000);
+		usleep(below(worker, worker->mover->pause_ms) * 1000 *
+		       shadow_patience());
 	}
 	return NULL;
 }
