@@ -16,7 +16,7 @@
 compact_often() {
 	while :; do
 		echo 1 > /proc/sys/vm/compact_memory
-		sleep 2
+		sleep $((2 * PATIENCE))
 	done
 }
 
