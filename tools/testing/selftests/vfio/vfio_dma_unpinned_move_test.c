@@ -504,7 +504,7 @@ static void press(struct shadow *shadow)
 	}
 	kill(hog, SIGKILL);
 	TEST_ASSERT(waitpid(hog, &status, 0) == hog, "waitpid");
-	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_DEFAULT, 0, 0);
+	unbind(shadow);
 	TEST_ASSERT(pages_stolen() > stolen, "reclaim has taken nothing");
 }
 
