@@ -6,10 +6,8 @@
  * Needs memory that can be had: "movablecore=" and "cma=" on the command line.
  */
 #include <dirent.h>
-#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <libvfio/settings.h>
@@ -202,14 +200,11 @@ static int node_of_frame(u64 frame)
 
 static void *map_on_node(void *vaddr, u64 size, int node)
 {
-	unsigned long nodes = 1UL << node;
-
 	if (!vaddr)
 		vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	TEST_ASSERT(vaddr != MAP_FAILED, "mmap");
-	TEST_ASSERT(!syscall(SYS_mbind, vaddr, size, MPOL_BIND, &nodes,
-			     8 * sizeof(nodes), 0), "mbind");
+	TEST_ASSERT(!mem_bind(vaddr, size, 1UL << node, 0), "mbind");
 	return vaddr;
 }
 
@@ -240,8 +235,7 @@ static bool place_pages(struct rig *rig, u64 start, u64 frames, u32 *value)
 	while (n)
 		munmap(taken[--n], TAKE_SIZE);
 	/* The nodes of what comes later are no matter. */
-	TEST_ASSERT(!syscall(SYS_mbind, rig->mem.vaddr, RIG_SIZE, MPOL_DEFAULT,
-			     NULL, 0, 0), "mbind");
+	TEST_ASSERT(!mem_bind(rig->mem.vaddr, RIG_SIZE, 0, 0), "mbind");
 	return placed;
 }
 

@@ -216,24 +216,23 @@ static void move_pages_away(struct shadow *shadow)
 			    MPOL_MF_MOVE) >= 0, "move_pages: %s", strerror(errno));
 }
 
-static void set_policy(void *vaddr, u64 size, int mode, unsigned long nodes,
-		       unsigned int flags)
+static void bind_range(void *vaddr, u64 size, unsigned long nodes, unsigned int flags)
 {
-	TEST_ASSERT(!syscall(SYS_mbind, vaddr, size, mode, nodes ? &nodes : NULL,
-			     nodes ? MAX_NODE : 0, flags),
-		    "mbind: %s", strerror(errno));
+	int error = mem_bind(vaddr, size, nodes, flags);
+
+	TEST_ASSERT(!error, "mbind: %s", strerror(error));
 }
 
 static void bind_to_other(struct shadow *shadow)
 {
-	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_BIND,
+	bind_range(shadow_memory(shadow), RIG_SIZE,
 		   NODE_MASK(node_of(first_unmarked(shadow), true)),
 		   MPOL_MF_MOVE);
 }
 
 static void unbind(struct shadow *shadow)
 {
-	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_DEFAULT, 0, 0);
+	bind_range(shadow_memory(shadow), RIG_SIZE, 0, 0);
 }
 
 /* Everything of the process, which gives the number of pages that stay. */
@@ -306,7 +305,7 @@ static const char *needs_compaction(struct shadow *shadow)
 	if (access("/proc/sys/vm/compact_memory", W_OK))
 		return "no compaction in this kernel";
 	if (!needs_nodes(shadow))
-		set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_BIND, NODE_MASK(1), 0);
+		bind_range(shadow_memory(shadow), RIG_SIZE, NODE_MASK(1), 0);
 	return NULL;
 }
 
@@ -343,7 +342,7 @@ static void take_ballast(struct shadow *shadow)
 	setting_write("/proc/sys/vm/drop_caches", "1");
 	madvise(ballast, BALLAST_SIZE, MADV_NOHUGEPAGE);
 	if (!needs_nodes(shadow))
-		set_policy(ballast, BALLAST_SIZE, MPOL_BIND, NODE_MASK(1), 0);
+		bind_range(ballast, BALLAST_SIZE, NODE_MASK(1), 0);
 	TEST_ASSERT(!madvise(ballast, BALLAST_SIZE, MADV_POPULATE_WRITE),
 		    "MADV_POPULATE_WRITE");
 	mem_frames_now(ballast, BALLAST_PAGES, ballast_frames);
@@ -440,7 +439,7 @@ static char *hog_map(u64 size)
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	TEST_ASSERT(memory != MAP_FAILED, "mmap");
-	set_policy(memory, size, MPOL_BIND, HOG_NODE, 0);
+	bind_range(memory, size, HOG_NODE, 0);
 	return memory;
 }
 
@@ -470,7 +469,7 @@ static void prepare_hog(struct shadow *shadow)
 {
 	int status;
 
-	set_policy(shadow_memory(shadow), RIG_SIZE, MPOL_BIND, HOG_NODE, 0);
+	bind_range(shadow_memory(shadow), RIG_SIZE, HOG_NODE, 0);
 	hog = fork();
 	TEST_ASSERT(hog >= 0, "fork");
 	if (!hog)

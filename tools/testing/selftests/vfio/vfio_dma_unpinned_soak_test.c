@@ -253,11 +253,10 @@ static bool step_move_pages(struct worker *worker)
 
 static bool step_bind(struct worker *worker)
 {
-	unsigned long node = 1UL << below(worker, 2);
-	bool done = !syscall(SYS_mbind, memory(worker), RIG_SIZE, MPOL_BIND,
-			     &node, MAX_NODE, MPOL_MF_MOVE);
+	bool done = !mem_bind(memory(worker), RIG_SIZE, 1UL << below(worker, 2),
+			      MPOL_MF_MOVE);
 
-	syscall(SYS_mbind, memory(worker), RIG_SIZE, MPOL_DEFAULT, NULL, 0, 0);
+	mem_bind(memory(worker), RIG_SIZE, 0, 0);
 	return done;
 }
 

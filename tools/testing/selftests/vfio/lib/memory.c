@@ -5,10 +5,12 @@
 #include <linux/compiler.h>
 #include <linux/kernel.h>
 #include <linux/memfd.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <libvfio/memory.h>
@@ -109,6 +111,18 @@ void mem_discard(struct mem *mem, void *vaddr, u64 size)
 {
 	TEST_ASSERT(!madvise(vaddr, size, mem_is_private(mem->kind) ?
 			     MADV_DONTNEED : MADV_REMOVE), "madvise");
+}
+
+int mem_bind(void *vaddr, u64 size, unsigned long nodes, unsigned int flags)
+{
+	long failed;
+
+	if (nodes)
+		failed = syscall(SYS_mbind, vaddr, size, MPOL_BIND, &nodes,
+				 8 * sizeof(nodes), flags);
+	else
+		failed = syscall(SYS_mbind, vaddr, size, MPOL_DEFAULT, NULL, 0, flags);
+	return failed ? errno : 0;
 }
 
 s64 mem_free_pages(enum mem_kind kind)

@@ -36,6 +36,12 @@ u64 mem_page_size(enum mem_kind kind);
 s64 mem_free_pages(enum mem_kind kind);
 void mem_free(struct mem *mem);
 
+/*
+ * Have the range use memory of these nodes only (a mask), or of any with 0. @flags are
+ * those of mbind(). Returns 0 or an errno.
+ */
+int mem_bind(void *vaddr, u64 size, unsigned long nodes, unsigned int flags);
+
 /* Drop the content: what is read next are zeroes in other frames. */
 void mem_discard(struct mem *mem, void *vaddr, u64 size);
 
