@@ -84,6 +84,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unsigned long *word = vfio_unpinned_word(unp, vaddr, &chunk);
 	bool same, ok;
 
+	lockdep_assert_held(&unp->lock);
 	if (!word)
 		return;
 

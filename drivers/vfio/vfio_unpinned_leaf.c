@@ -61,6 +61,7 @@ bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
 	unsigned long off = vaddr - unp_chunk_start(vaddr);
 
+	lockdep_assert_held(&unp->lock);
 	if (!word || !(*word & state))
 		return false;
 	if (*word & UNP_HUGE)
@@ -407,6 +408,7 @@ void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	struct vfio_unpinned_chunk *chunk;
 	unsigned long *word, old;
 
+	lockdep_assert_held(&unp->lock);
 	word = vfio_unpinned_word(unp, vaddr, &chunk);
 	if (WARN_ON_ONCE(!word || !(*word & UNP_PRESENT)))
 		return;
@@ -437,6 +439,7 @@ void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	struct vfio_unpinned_chunk *chunk;
 	unsigned long word, i;
 
+	lockdep_assert_held(&unp->lock);
 	word = *vfio_unpinned_word(unp, vaddr, &chunk) & ~UNP_HUGE;
 	for (i = 1; i < UNP_CHUNK_WORDS; i++) {
 		if (folio_pin_mapped(unp->mn.mm, unp_page(word)))

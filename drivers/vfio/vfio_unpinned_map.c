@@ -77,6 +77,7 @@ static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 	unsigned long index;
 	int ret;
 
+	lockdep_assert_held(&unp->update_lock);
 	for (index = start >> UNP_CHUNK_SHIFT; index <= last >> UNP_CHUNK_SHIFT;
 	     index++) {
 		ret = fatal_signal_pending(current) ? -EINTR :

@@ -265,6 +265,7 @@ void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	struct vfio_unpinned_chunk *chunk;
 	unsigned long *word = vfio_unpinned_word(unp, vaddr, &chunk);
 
+	lockdep_assert_held(&unp->lock);
 	*word &= ~UNP_PINNED;
 	chunk->pins--;
 	unp->stats.late_pins -= unp_pin_cost(unp, vaddr, unp_page(*word));
@@ -381,6 +382,7 @@ static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
 	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
 
+	lockdep_assert_held(&unp->lock);
 	return word && !(*word & UNP_PRESENT) && !unp->dead && unp->bitmap &&
 	       unp->bitmap->trusted &&
 	       vfio_unpinned_marked(unp, vaddr, PAGE_SIZE);
