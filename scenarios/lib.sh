@@ -18,7 +18,7 @@ HUGETLB=huge
 CGROUPS=/sys/fs/cgroup/machines
 KMEMLEAK=/sys/kernel/debug/kmemleak
 STALLED=75		# exit status: boot time-out, the harness tries once more
-PATIENCE=${PATIENCE:-1}	# factor for time limits, from the harness
+PATIENCE=${PATIENCE:-1}	# factor for time limits and pauses, from the harness
 # for one program and for the boot of a guest, times PATIENCE
 SELFTEST_SECONDS=300
 BOOT_SECONDS=90
