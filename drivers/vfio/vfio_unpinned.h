@@ -143,10 +143,11 @@ struct vfio_unpinned_map {
  * @vaddr: where the user has it
  * @first: page number in IOVA space of bit 0
  * @npages: bits
- * @limit: of late pins, in pages
+ * @limit: how many pages the guest may have marked at a time
+ * @budget: how many pages late pins may hold, in whole folios; 0: no bound
  * @charged: pages charged to locked_vm
  * @users: containers that registered it; vfio_unpinned_mm.update_lock
- * @trusted: the guest maintains the marks; vfio_unpinned_mm.lock
+ * @marks_enabled: the guest maintains the marks; vfio_unpinned_mm.lock
  *
  * All else is immutable while registered.
  */
@@ -158,9 +159,10 @@ struct vfio_unpinned_bitmap {
 	unsigned long first;
 	unsigned long npages;
 	unsigned long limit;
+	unsigned long budget;
 	unsigned long charged;
 	unsigned int users;
-	bool trusted;
+	bool marks_enabled;
 };
 
 /*

@@ -15,17 +15,18 @@
 static int stats_show(struct seq_file *seq, void *unused)
 {
 	struct vfio_unpinned_mm *unp = seq->private;
-	unsigned long limit, faults = 0;
+	unsigned long limit, budget, faults = 0;
 	struct vfio_unpinned_domain *d;
 	struct vfio_unpinned_stats s;
-	bool trusted;
+	bool marks_enabled;
 
 	spin_lock(&unp->lock);
 	s = unp->stats;
 	list_for_each_entry(d, &unp->domains, link)
 		faults += iommu_remap_faults(d->domain);
 	limit = unp->bitmap ? unp->bitmap->limit : 0;
-	trusted = unp->bitmap && unp->bitmap->trusted;
+	budget = unp->bitmap ? unp->bitmap->budget : 0;
+	marks_enabled = unp->bitmap && unp->bitmap->marks_enabled;
 	spin_unlock(&unp->lock);
 	if (vfio_unpinned_break_lock)
 		s = unp->stats;
@@ -48,7 +49,8 @@ static int stats_show(struct seq_file *seq, void *unused)
 #undef SHOW
 	seq_printf(seq, "dma_faults: %lu\n", faults);
 	seq_printf(seq, "limit: %lu\n", limit);
-	seq_printf(seq, "trusted: %d\n", trusted);
+	seq_printf(seq, "budget: %lu\n", budget);
+	seq_printf(seq, "marks_enabled: %d\n", marks_enabled);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);

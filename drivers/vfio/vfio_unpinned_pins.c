@@ -92,7 +92,7 @@ bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	lockdep_assert_held(&unp->lock);
 	if (!bm)
 		return false;
-	if (!bm->trusted)
+	if (!bm->marks_enabled)
 		return true;
 	for (map = unp_map_first(unp, vaddr, last); map;
 	     map = unp_map_next(map, vaddr, last)) {
@@ -113,7 +113,7 @@ static bool unp_chunk_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	struct vfio_unpinned_map *map;
 
 	lockdep_assert_held(&unp->lock);
-	if (!bm || !bm->trusted)
+	if (!bm || !bm->marks_enabled)
 		return bm;
 	for (map = unp_map_first(unp, vaddr, last); map;
 	     map = unp_map_next(map, vaddr, last)) {
@@ -384,7 +384,7 @@ static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 
 	lockdep_assert_held(&unp->lock);
 	return word && !(*word & UNP_PRESENT) && !unp->dead && unp->bitmap &&
-	       unp->bitmap->trusted &&
+	       unp->bitmap->marks_enabled &&
 	       vfio_unpinned_marked(unp, vaddr, PAGE_SIZE);
 }
 
@@ -498,7 +498,7 @@ void vfio_unpinned_populate(struct vfio_unpinned_map *map)
 	unsigned long nr, end;
 
 	lockdep_assert_held(&unp->update_lock);
-	if (!bm || !bm->trusted)
+	if (!bm || !bm->marks_enabled)
 		return;
 	end = start + ((map->node.last - map->node.start) >> PAGE_SHIFT) + 1;
 	if (end <= bm->first)
@@ -651,9 +651,10 @@ unp_create_bitmap(const struct vfio_iommu_type1_pin_bitmap *arg)
 	bm->first = arg->iova >> PAGE_SHIFT;
 	bm->npages = arg->npages;
 	bm->limit = arg->limit;
+	bm->budget = arg->budget;
 
-	/* The late pass can't charge, so the limit is charged whole. */
-	bm->charged = bm->limit + unp_bitmap_size(bm);
+	/* The late pass can't charge, so all that it may take is charged. */
+	bm->charged = 2 * bm->limit + unp_bitmap_size(bm);
 	ret = account_locked_vm(current->mm, bm->charged, true);
 	if (ret)
 		goto err_free;
@@ -673,7 +674,8 @@ static bool unp_same_bitmap(const struct vfio_unpinned_bitmap *bm,
 			    const struct vfio_iommu_type1_pin_bitmap *arg)
 {
 	return bm->vaddr == arg->vaddr && bm->npages == arg->npages &&
-	       bm->first == arg->iova >> PAGE_SHIFT && bm->limit == arg->limit;
+	       bm->first == arg->iova >> PAGE_SHIFT &&
+	       bm->limit == arg->limit && bm->budget == arg->budget;
 }
 
 static int unp_register(struct vfio_unpinned_mm *unp,
@@ -698,11 +700,11 @@ static int unp_register(struct vfio_unpinned_mm *unp,
 	return 0;
 }
 
-static void unp_trust(struct vfio_unpinned_mm *unp, bool trusted)
+static void unp_enable_marks(struct vfio_unpinned_mm *unp, bool enable)
 {
 	spin_lock(&unp->lock);
-	unp->bitmap->trusted = trusted;
-	unp->want_populate = trusted;
+	unp->bitmap->marks_enabled = enable;
+	unp->want_populate = enable;
 	mod_delayed_work(system_unbound_wq, &unp->work, 0);
 	spin_unlock(&unp->lock);
 }
@@ -714,6 +716,8 @@ static int unp_check_register(const struct vfio_iommu_type1_pin_bitmap *arg)
 	if (!arg->npages || arg->npages > UNP_BITMAP_MAX_PAGES)
 		return -EINVAL;
 	if (!arg->limit || arg->limit > arg->npages)
+		return -EINVAL;
+	if (arg->budget && arg->budget < 2 * arg->limit)
 		return -EINVAL;
 	if (!PAGE_ALIGNED(arg->vaddr) || !PAGE_ALIGNED(arg->iova))
 		return -EINVAL;
@@ -794,7 +798,7 @@ int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
 			       void __user *uarg)
 {
 	struct vfio_iommu_type1_pin_bitmap arg;
-	size_t minsz = offsetofend(struct vfio_iommu_type1_pin_bitmap, limit);
+	size_t minsz = offsetofend(struct vfio_iommu_type1_pin_bitmap, budget);
 
 	if (copy_from_user(&arg, uarg, minsz))
 		return -EFAULT;
@@ -803,12 +807,12 @@ int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
 	if (arg.flags == VFIO_PIN_BITMAP_FLAG_REGISTER)
 		return unp_ioctl_register(registered, &arg);
 
-	if (arg.vaddr || arg.iova || arg.npages || arg.limit)
+	if (arg.vaddr || arg.iova || arg.npages || arg.limit || arg.budget)
 		return -EINVAL;
 	switch (arg.flags) {
 	case VFIO_PIN_BITMAP_FLAG_UNREGISTER:
-	case VFIO_PIN_BITMAP_FLAG_TRUST:
-	case VFIO_PIN_BITMAP_FLAG_DISTRUST:
+	case VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS:
+	case VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS:
 		break;
 	default:
 		return -EINVAL;
@@ -818,7 +822,8 @@ int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
 	if (arg.flags == VFIO_PIN_BITMAP_FLAG_UNREGISTER)
 		vfio_unpinned_bitmap_unregister(registered);
 	else
-		unp_trust(*registered, arg.flags == VFIO_PIN_BITMAP_FLAG_TRUST);
+		unp_enable_marks(*registered,
+				 arg.flags == VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_bitmap_ioctl);

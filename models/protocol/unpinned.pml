@@ -80,7 +80,7 @@ bool word_pinned[NC * NP];
 bool word_populate[NC * NP];
 bool unp_lock;
 byte late_pins;
-bool trusted = true;
+bool marks_enabled = true;
 bool published, map_dying;
 byte domain[ND];		/* GONE, LIVE or DYING */
 #define GONE	0
@@ -115,7 +115,7 @@ byte i, d, c, new;		/* scratch within one step */
 #define marked(c, p)	((c) == 0 && mark[p])
 #define sees(c, d)	((c) == (d))
 #else
-#define marked(c, p)	(!trusted || mark[p])
+#define marked(c, p)	(!marks_enabled || mark[p])
 #define sees(c, d)	true
 #endif
 
@@ -335,7 +335,7 @@ inline release(p, put)
 	fi
 }
 
-#define wants_leaf(p)	(published && !map_dying && trusted && mark[p] && \
+#define wants_leaf(p)	(published && !map_dying && marks_enabled && mark[p] && \
 			 !word_pfn[p] && late_pins < LIMIT)
 
 /* unp_populate_page(): reserve, pin by GUP, adopt */
@@ -914,7 +914,7 @@ proctype resetter()
 		};
 #endif
 		/* Exit phase: OFF, every leaf counts as marked */
-		atomic { !unp_lock; trusted = false };
+		atomic { !unp_lock; marks_enabled = false };
 		atomic {
 			for (i : 0 .. NP - 1) {
 				mark[i] = false;
@@ -925,7 +925,7 @@ proctype resetter()
 		};
 #ifdef BREAK_RESET
 		/* the whole of it, with READY, before the devices are stopped */
-		atomic { !unp_lock; trusted = true };
+		atomic { !unp_lock; marks_enabled = true };
 		atomic {
 			for (i : 0 .. NP - 1) {
 				busy[i] = 0
@@ -934,8 +934,8 @@ proctype resetter()
 #endif
 		reset_wanted = false;
 		parked == 0;
-		/* READY: the bitmap is clear, TRUST, then the answer */
-		atomic { !unp_lock; trusted = true };
+		/* READY: the bitmap is clear, ENABLE_MARKS, then the answer */
+		atomic { !unp_lock; marks_enabled = true };
 		guest_ready = true
 	od
 }

@@ -63,8 +63,9 @@ static int vfio_unpinned_notify_trust(NotifierWithReturn *n, void *data,
     bool trust = *(bool *)data;
     int ret;
 
-    ret = vfio_unpinned_bitmap_ioctl(u, trust ? VFIO_PIN_BITMAP_FLAG_TRUST :
-                                                VFIO_PIN_BITMAP_FLAG_DISTRUST);
+    ret = vfio_unpinned_bitmap_ioctl(u, trust ?
+                                     VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS :
+                                     VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
     if (ret && trust) {
         error_setg_errno(errp, -ret, "vfio: cannot use the guest's marks");
         return ret;
@@ -93,7 +94,7 @@ static bool vfio_unpinned_register(VFIOUnpinned *u, Error **errp)
         return false;
     }
     if (u->pinning->mode == DMA_PINNING_READY) {
-        ret = vfio_unpinned_bitmap_ioctl(u, VFIO_PIN_BITMAP_FLAG_TRUST);
+        ret = vfio_unpinned_bitmap_ioctl(u, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
         if (ret) {
             error_setg_errno(errp, -ret, "cannot use the guest's marks");
             vfio_unpinned_bitmap_ioctl(u, VFIO_PIN_BITMAP_FLAG_UNREGISTER);

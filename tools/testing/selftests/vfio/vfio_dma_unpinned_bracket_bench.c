@@ -127,7 +127,7 @@ static void map_all(struct bench *bench)
 	iommu_map_unpinned(bench->iommu, &bench->region);
 	iommu_register_bitmap(bench->iommu, bench->bitmap, &bench->region,
 			      bench->pages);
-	iommu_pin_bitmap(bench->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+	iommu_pin_bitmap(bench->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 }
 
 /* --- what is measured ---------------------------------------------------------- */

@@ -56,7 +56,7 @@ FIXTURE_SETUP(broken)
 	reset_parameters();
 	rig_map(&self->rig);
 	rig_register(&self->rig, RIG_PAGES);
-	rig_trust(&self->rig);
+	rig_enable_marks(&self->rig);
 }
 
 FIXTURE_TEARDOWN(broken)
@@ -174,7 +174,7 @@ TEST_F_TIMEOUT(broken, touch, RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 
 	/* Or the kernel populates what is marked, some time. */
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
 	EXPECT_TRUE(marked_page_works(rig, 0, true));
 	EXPECT_FALSE(marked_page_works(rig, 1, false));
 }

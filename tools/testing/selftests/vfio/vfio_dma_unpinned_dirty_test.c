@@ -137,7 +137,7 @@ TEST_F_TIMEOUT(dirty, late_pin, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	start(rig);
 	rig_late_pin(rig, 0);
 	EXPECT_STAT("late_pins", 1);

@@ -275,7 +275,7 @@ TEST_F_TIMEOUT(failure, register_einval, RIG_TIMEOUT_S)
 	EXPECT_REGISTER_FAILURE(flags, 0, EINVAL);
 	EXPECT_REGISTER_FAILURE(flags, 1U << 4, EINVAL);
 	EXPECT_REGISTER_FAILURE(flags, VFIO_PIN_BITMAP_FLAG_REGISTER |
-				VFIO_PIN_BITMAP_FLAG_TRUST, EINVAL);
+				VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS, EINVAL);
 	EXPECT_REGISTER_FAILURE(vaddr, self->reg.vaddr + 8, EINVAL);
 	EXPECT_REGISTER_FAILURE(vaddr, -MEM_PAGE_SIZE + 1, EINVAL);
 	EXPECT_REGISTER_FAILURE(iova, RIG_IOVA + 512, EINVAL);
@@ -286,14 +286,15 @@ TEST_F_TIMEOUT(failure, register_einval, RIG_TIMEOUT_S)
 	EXPECT_REGISTER_FAILURE(limit, 0, EINVAL);
 	EXPECT_REGISTER_FAILURE(limit, RIG_PAGES + 1, EINVAL);
 	EXPECT_REGISTER_FAILURE(limit, -1UL, EINVAL);
+	EXPECT_REGISTER_FAILURE(budget, 2 * self->reg.limit - 1, EINVAL);
 	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 }
 
 TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 {
 	static const u32 flags[] = {
-		VFIO_PIN_BITMAP_FLAG_TRUST,
-		VFIO_PIN_BITMAP_FLAG_DISTRUST,
+		VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS,
+		VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS,
 		VFIO_PIN_BITMAP_FLAG_UNREGISTER,
 	};
 	struct vfio_iommu_type1_pin_bitmap other;
@@ -313,6 +314,7 @@ TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 		EXPECT_OTHER_FAILURE(iova, MEM_PAGE_SIZE);
 		EXPECT_OTHER_FAILURE(npages, 1);
 		EXPECT_OTHER_FAILURE(limit, 1);
+		EXPECT_OTHER_FAILURE(budget, 2);
 		EXPECT_EQ(__iommu_pin_bitmap(self->iommu, flags[n]), 0);
 		if (flags[n] != VFIO_PIN_BITMAP_FLAG_UNREGISTER)
 			EXPECT_UNCHANGED();
@@ -325,13 +327,14 @@ TEST_F_TIMEOUT(failure, register_eexist, RIG_TIMEOUT_S)
 	self->state = user_state(self->iommu);
 	EXPECT_REGISTER_FAILURE(flags, VFIO_PIN_BITMAP_FLAG_REGISTER, EEXIST);
 	EXPECT_REGISTER_FAILURE(limit, 2, EEXIST);
+	EXPECT_REGISTER_FAILURE(budget, 2, EEXIST);
 }
 
 TEST_F_TIMEOUT(failure, not_registered_enoent, RIG_TIMEOUT_S)
 {
-	EXPECT_EQ(__iommu_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_TRUST),
+	EXPECT_EQ(__iommu_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS),
 		  ENOENT);
-	EXPECT_EQ(__iommu_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST),
+	EXPECT_EQ(__iommu_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS),
 		  ENOENT);
 	EXPECT_EQ(__iommu_pin_bitmap(self->iommu,
 				     VFIO_PIN_BITMAP_FLAG_UNREGISTER), ENOENT);
@@ -350,7 +353,9 @@ TEST_F_TIMEOUT(failure, register_efault, RIG_TIMEOUT_S)
 
 TEST_F_TIMEOUT(failure, register_enomem, RIG_TIMEOUT_S)
 {
-	limit_memlock(status_kib("VmLck") * 1024 / MEM_PAGE_SIZE + 10);
+	/* Twice the limit and a page of bits; the budget costs nothing. */
+	limit_memlock(status_kib("VmLck") * 1024 / MEM_PAGE_SIZE + 20);
+	self->reg.budget = RIG_PAGES;
 	EXPECT_REGISTER_FAILURE(limit, 10, ENOMEM);
 	self->reg.limit = 9;
 	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);

@@ -106,7 +106,7 @@ static void set_up(struct rig *rig, enum mem_kind kind)
 	TEST_ASSERT(!rig_init(rig, kind), "the device is not free");
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	for (page = 0; page < MARKED_PAGES; page++)
 		rig_pin(rig, page);
 	mem_bracket(rig->mem.vaddr);
@@ -342,7 +342,7 @@ static void mark_all(void *data)
 	say('r');
 	wait_for_go();
 	memset(rig.bitmap.vaddr, 0xff, RIG_PAGES / 8);
-	rig_trust(&rig);
+	rig_enable_marks(&rig);
 	say('t');
 	pause();
 }

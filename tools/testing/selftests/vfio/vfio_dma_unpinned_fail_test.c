@@ -169,7 +169,7 @@ TEST_F_TIMEOUT(fail, map_populates, 10 * RIG_TIMEOUT_S)
 	u64 page;
 
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	for (page = 0; page < MARKED; page++)
 		guest_mark(rig->guest, page);
 	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
@@ -193,7 +193,7 @@ TEST_F_TIMEOUT(fail, register, 4 * RIG_TIMEOUT_S)
 	      ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	rig_late_pin(rig, 0);
 	EXPECT_EQ(stat_get("late_pins"), 1);
 	EXPECT_TRUE(rig_dma_works(rig, 0));

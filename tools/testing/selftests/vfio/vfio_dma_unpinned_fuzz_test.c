@@ -361,7 +361,7 @@ static u64 bitmap_charge(const struct vfio_iommu_type1_pin_bitmap *arg)
 {
 	u64 bytes = DIV_ROUND_UP(arg->npages, 8);
 
-	return arg->limit + DIV_ROUND_UP(bytes, MEM_PAGE_SIZE);
+	return 2 * arg->limit + DIV_ROUND_UP(bytes, MEM_PAGE_SIZE);
 }
 
 static u64 register_errnos(struct model *model, void *bitmap,
@@ -370,7 +370,8 @@ static u64 register_errnos(struct model *model, void *bitmap,
 	u64 bytes = DIV_ROUND_UP(arg->npages, 8), may = 0;
 
 	if (!arg->npages || arg->npages > INT_MAX || !arg->limit ||
-	    arg->limit > arg->npages)
+	    arg->limit > arg->npages ||
+	    (arg->budget && arg->budget < 2 * arg->limit))
 		return MAY(EINVAL);
 	if ((arg->vaddr | arg->iova) % MEM_PAGE_SIZE ||
 	    arg->vaddr + bytes - 1 < arg->vaddr ||
@@ -393,10 +394,10 @@ static u64 bitmap_errnos(struct model *model, void *bitmap,
 	if (arg->flags == VFIO_PIN_BITMAP_FLAG_REGISTER)
 		return register_errnos(model, bitmap, arg);
 	if (arg->flags != VFIO_PIN_BITMAP_FLAG_UNREGISTER &&
-	    arg->flags != VFIO_PIN_BITMAP_FLAG_TRUST &&
-	    arg->flags != VFIO_PIN_BITMAP_FLAG_DISTRUST)
+	    arg->flags != VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS &&
+	    arg->flags != VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS)
 		return MAY(EINVAL);
-	if (arg->vaddr || arg->iova || arg->npages || arg->limit)
+	if (arg->vaddr || arg->iova || arg->npages || arg->limit || arg->budget)
 		return MAY(EINVAL);
 	return model->bitmap.npages ? 0 : MAY(ENOENT);
 }
@@ -555,6 +556,8 @@ static void call_pin_bitmap(FIXTURE_DATA(fuzz) * self)
 		arg.npages = below(random, one_in(random, 4) ? 1 << 18 :
 						WINDOW_PAGES) + 1;
 		arg.limit = below(random, min(arg.npages, 256ULL)) + 1;
+		if (one_in(random, 2))
+			arg.budget = 2 * arg.limit + below(random, 1024);
 	}
 	switch (below(random, 24)) {
 	case 0:
@@ -576,6 +579,9 @@ static void call_pin_bitmap(FIXTURE_DATA(fuzz) * self)
 		arg.limit = edge(random);
 		break;
 	case 6:
+		arg.budget = edge(random);
+		break;
+	case 7:
 		do_call(self, CALL_PIN_BITMAP, VFIO_IOMMU_PIN_BITMAP, (void *)8,
 			MAY(EFAULT));
 		return;

@@ -43,7 +43,7 @@ FIXTURE_SETUP(hold)
 
 	if (!stats_available())
 		SKIP(return, NO_STATS);
-	missing = rig_init_trusted(rig, MEM_ANON);
+	missing = rig_init_marks(rig, MEM_ANON);
 	if (missing)
 		SKIP(return, "%s", missing);
 }
@@ -427,7 +427,7 @@ FIXTURE_VARIANT_ADD(poison, late_pinned) {
 
 FIXTURE_SETUP(poison)
 {
-	const char *missing = rig_init_trusted(&self->rig, MEM_ANON);
+	const char *missing = rig_init_marks(&self->rig, MEM_ANON);
 
 	if (missing)
 		SKIP(return, "%s", missing);

@@ -61,7 +61,7 @@ static const char *big_init(struct big *big, enum mem_kind kind, u64 limit)
 	guest_map(rig->guest, BIG_IOVA, big->mem.vaddr, BIG_SIZE);
 	iommu_map_unpinned(rig->iommu, &big->region);
 	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &big->region, limit);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	return NULL;
 }
 
@@ -740,7 +740,7 @@ TEST_F_TIMEOUT(random, marks, 10 * RIG_TIMEOUT_S)
 		*(u64 *)(rig_vaddr(rig, page) + PATTERN_OFFSET) = page;
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	ASSERT_EQ(pthread_create(&flip, NULL, flip_marks, self), 0);
 	ASSERT_EQ(pthread_create(&bracket, NULL, bracket_randomly, self), 0);
 	for (n = 0; n < self->rounds; n++) {
@@ -820,7 +820,7 @@ TEST_F_TIMEOUT(random, limit_raced, 10 * RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, RACE_LIMIT);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	for (n = 0; n < self->rounds; n++) {
 		mark_all(rig);
 		for (page = 0; page < RIG_PAGES; page++)

@@ -100,7 +100,7 @@ static void setup_marks(struct rig *rig)
 {
 	rig_map(rig);
 	rig_register(rig, rig->mem.size / MEM_PAGE_SIZE);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 }
 
 /* A bracket over all that the rig has of one hugetlb page, or more. */
@@ -208,7 +208,7 @@ TEST_F_TIMEOUT(huge, limit_counts_whole_pages, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, pages(rig) - 1);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	rig_pin(rig, 5);
 	bracket(rig);
 	EXPECT_STAT("late_pins", 0);
@@ -337,7 +337,7 @@ TEST_F_TIMEOUT(huge, host_populates, RIG_TIMEOUT_S)
 	if (!stats_available())
 		SKIP(return, NO_STATS);
 	rig_register(rig, rig->mem.size / MEM_PAGE_SIZE);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	guest_mark(rig->guest, 5);
 	rig_map(rig);
 	EXPECT_STAT("worker_populates", 1);

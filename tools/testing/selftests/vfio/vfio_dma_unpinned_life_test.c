@@ -63,7 +63,7 @@ FIXTURE_VARIANT_ADD(kind, thp_memfd) {
 FIXTURE_SETUP(kind)
 {
 	struct rig *rig = &self->rig;
-	const char *missing = rig_init_trusted(rig, variant->kind);
+	const char *missing = rig_init_marks(rig, variant->kind);
 	void *vaddr = rig->mem.vaddr;
 
 	if (missing)
@@ -152,7 +152,7 @@ static void map_parts(struct rig *rig)
 	u64 n;
 
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	for (n = 0; n < PARTS; n++) {
 		part.vaddr = rig_vaddr(rig, n * PART_PAGES);
 		part.iova = rig_iova(n * PART_PAGES);
@@ -253,7 +253,7 @@ TEST_F_TIMEOUT(life, memory_replaced_under_a_late_pin, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	pins = vmstat_pins();
 	rig_pin(rig, 7);
 	old = rig_guest_write(rig, 7);
@@ -346,7 +346,7 @@ FIXTURE_VARIANT_ADD(bitmap, truncated_memfd) {
 
 FIXTURE_SETUP(bitmap)
 {
-	const char *missing = rig_init_trusted(&self->rig, variant->kind);
+	const char *missing = rig_init_marks(&self->rig, variant->kind);
 
 	if (missing)
 		SKIP(return, "%s", missing);
@@ -383,7 +383,7 @@ TEST_F_TIMEOUT(bitmap, last_marks_stay, RIG_TIMEOUT_S)
 	mem_free(mem);
 	mem_alloc(mem, variant->kind, MEM_PAGE_SIZE);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	guest_touch(rig->guest, rig_iova(1));
 	mem_bracket(rig_vaddr(rig, 1));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));

@@ -712,7 +712,7 @@ FIXTURE_SETUP(move)
 
 	if (!stats_available())
 		SKIP(return, NO_STATS);
-	missing = rig_init_trusted(&self->rig, variant->mover.kind);
+	missing = rig_init_marks(&self->rig, variant->mover.kind);
 	if (missing)
 		SKIP(return, "%s", missing);
 }

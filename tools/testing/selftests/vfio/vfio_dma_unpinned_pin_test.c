@@ -57,12 +57,12 @@ FIXTURE_TEARDOWN(pin_anon)
 	rig_cleanup(&self->rig);
 }
 
-/* A mapping with a bitmap that is trusted. */
+/* A mapping with a bitmap whose marks count. */
 static void setup_marks(struct rig *rig, u64 limit)
 {
 	rig_map(rig);
 	rig_register(rig, limit);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 }
 
 TEST_F_TIMEOUT(pin, unmarked_page_is_reclaimed, RIG_TIMEOUT_S)
@@ -367,7 +367,7 @@ TEST_F_TIMEOUT(pin, unregister_releases, RIG_TIMEOUT_S)
 	rig_map(rig);
 	locked = status_kib("VmLck");
 	rig_register(rig, 100);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	EXPECT_GE(status_kib("VmLck"), locked + 100 * MEM_PAGE_SIZE / 1024);
 	rig_late_pin(rig, 1);
 	rig_late_pin(rig, 2);
@@ -386,7 +386,7 @@ TEST_F_TIMEOUT(pin, unregister_releases, RIG_TIMEOUT_S)
 }
 
 /* A guest that knows nothing of marks. */
-TEST_F_TIMEOUT(pin, without_trust_every_leaf_stays, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(pin, without_marks_every_leaf_stays, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 
@@ -394,18 +394,18 @@ TEST_F_TIMEOUT(pin, without_trust_every_leaf_stays, RIG_TIMEOUT_S)
 	rig_register(rig, RIG_PAGES);
 	guest_touch(rig->guest, rig_iova(0));
 	mem_bracket(rig_vaddr(rig, 0));
-	EXPECT_STAT("trusted", 0);
+	EXPECT_STAT("marks_enabled", 0);
 	EXPECT_STAT("late_pins", 1);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 
-	rig_trust(rig);
-	EXPECT_STAT("trusted", 1);
+	rig_enable_marks(rig);
+	EXPECT_STAT("marks_enabled", 1);
 	mem_bracket(rig_vaddr(rig, 0));
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
-	EXPECT_STAT("trusted", 0);
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
+	EXPECT_STAT("marks_enabled", 0);
 	guest_touch(rig->guest, rig_iova(0));
 	mem_bracket(rig_vaddr(rig, 0));
 	EXPECT_TRUE(rig_dma_works(rig, 0));
@@ -427,7 +427,7 @@ TEST_F_TIMEOUT(pin, mark_without_touch, RIG_TIMEOUT_S)
 }
 
 /* For buffers that no CPU will touch again. */
-TEST_F_TIMEOUT(pin, trust_populates_marked_pages, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(pin, enable_populates_marked_pages, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 
@@ -437,7 +437,7 @@ TEST_F_TIMEOUT(pin, trust_populates_marked_pages, RIG_TIMEOUT_S)
 	rig_register(rig, RIG_PAGES);
 	guest_mark(rig->guest, 8);
 	guest_mark(rig->guest, RIG_PAGES - 1);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	EXPECT_EQ(stat_wait("worker_populates", 2), 2);
 	EXPECT_EQ(stat_get("leaves"), 2);
 	EXPECT_TRUE(rig_dma_works(rig, 8));

@@ -112,9 +112,9 @@ static void step_map(struct racer *racer)
 static void step_bitmap(struct racer *racer)
 {
 	static const u32 flags[] = {
-		VFIO_PIN_BITMAP_FLAG_TRUST,
-		VFIO_PIN_BITMAP_FLAG_TRUST,
-		VFIO_PIN_BITMAP_FLAG_DISTRUST,
+		VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS,
+		VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS,
+		VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS,
 		VFIO_PIN_BITMAP_FLAG_UNREGISTER,
 	};
 	struct rig *rig = &racer->race->rig;
@@ -472,7 +472,7 @@ TEST_F_TIMEOUT(race, shrinker, RIG_TIMEOUT_S)
 	pthread_t thread;
 	int n;
 
-	ASSERT_EQ(rig_init_trusted(rig, MEM_ANON), NULL);
+	ASSERT_EQ(rig_init_marks(rig, MEM_ANON), NULL);
 	ASSERT_EQ(pthread_create(&thread, NULL, run_shrinkers, &race), 0);
 	for (n = 0; n < LATE_PINS; n++) {
 		rig_late_pin(rig, n % RIG_PAGES);

@@ -352,7 +352,7 @@ FIXTURE_SETUP(remap)
 
 	if (!stats_available())
 		SKIP(return, NO_STATS);
-	missing = rig_init_trusted(&self->rig, variant->mover.kind);
+	missing = rig_init_marks(&self->rig, variant->mover.kind);
 	if (missing)
 		SKIP(return, "%s", missing);
 }
@@ -389,7 +389,7 @@ FIXTURE_SETUP(control)
 
 	if (!stats_available())
 		SKIP(return, NO_STATS);
-	missing = rig_init_trusted(&self->rig, MEM_MEMFD);
+	missing = rig_init_marks(&self->rig, MEM_MEMFD);
 	if (missing)
 		SKIP(return, "%s", missing);
 	/* What is wrong after one is no state to start another one with. */
@@ -415,9 +415,9 @@ TEST_F_TIMEOUT(control, without_late_pins, MOVER_TIMEOUT_S)
 	EXPECT_GT(stat_get("over_limit_zaps"), 0);
 }
 
-static const char *distrust(struct shadow *shadow)
+static const char *disable_marks(struct shadow *shadow)
 {
-	iommu_pin_bitmap(shadow->rig->iommu, VFIO_PIN_BITMAP_FLAG_DISTRUST);
+	iommu_pin_bitmap(shadow->rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
 	return NULL;
 }
 
@@ -425,7 +425,7 @@ static const char *distrust(struct shadow *shadow)
 TEST_F_TIMEOUT(control, with_all_pinned, MOVER_TIMEOUT_S)
 {
 	static const struct mover mover = {
-		.setup = distrust,
+		.setup = disable_marks,
 		.step = unmap_shared,
 	};
 	struct mover_result result;

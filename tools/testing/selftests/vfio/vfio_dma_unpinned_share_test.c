@@ -136,7 +136,7 @@ TEST_F_TIMEOUT(share, late_device_gets_leaves, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	rig_late_pin(rig, 1);
 	guest_touch(rig->guest, rig_iova(0));
 	attach_second(pair);
@@ -154,7 +154,7 @@ TEST_F_TIMEOUT(share, late_pin_holds_for_both, RIG_TIMEOUT_S)
 	rig_map(rig);
 	attach_second(pair);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	rig_late_pin(rig, 0);
 	guest_touch(rig->guest, rig_iova(1));
 	mem_bracket(rig_vaddr(rig, 1));
@@ -175,7 +175,7 @@ TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
 	rig_map(rig);
 	attach_second(pair);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	rig_late_pin(rig, 0);
 	EXPECT_TRUE(both_work(pair, 0));
 	edu_cleanup(&pair->edu);
@@ -279,7 +279,7 @@ TEST_F_TIMEOUT(attach, first_device_goes, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	attach_second(pair);
 	rig_late_pin(rig, 0);
 	guest_touch(rig->guest, rig_iova(1));
@@ -305,7 +305,7 @@ TEST_F_TIMEOUT(attach, last_device_goes, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	rig_late_pin(rig, 0);
 	detach(&rig->edu, rig->device);
 	EXPECT_STAT("leaves", -1);
@@ -348,12 +348,12 @@ TEST_F_TIMEOUT(containers, share_bitmap, RIG_TIMEOUT_S)
 	rig_map(rig);
 	attach_second(pair);
 	rig_register(rig, 10);
-	EXPECT_EQ(__iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_TRUST),
+	EXPECT_EQ(__iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS),
 		  ENOENT);
 	EXPECT_EQ(__iommu_register_bitmap(pair->iommu, bitmap, &rig->region, 11),
 		  EEXIST);
 	iommu_register_bitmap(pair->iommu, bitmap, &rig->region, 10);
-	iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+	iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 	rig_late_pin(rig, 0);
 	EXPECT_STAT("late_pins", 1);
 
@@ -375,7 +375,7 @@ static void run_until_killed(int ready, enum mem_kind kind)
 	rig_init(&rig, kind);
 	rig_map(&rig);
 	rig_register(&rig, RIG_PAGES);
-	rig_trust(&rig);
+	rig_enable_marks(&rig);
 	for (page = 0; page < 64; page++)
 		rig_pin(&rig, page);
 	mem_bracket(rig_vaddr(&rig, 0));

@@ -667,7 +667,7 @@ static int run_vmm(int vmm)
 	soak.kind = vmm ? MEMFD : ANON;
 	device_bdf[0] = device_bdf[vmm];
 	choose_movers();
-	missing = rig_init_trusted(&rig, mover->kind) ?:
+	missing = rig_init_marks(&rig, mover->kind) ?:
 		  mover_run(&rig, mover, &result);
 	if (missing) {
 		printf("# %s\n", missing);

@@ -43,7 +43,7 @@ FIXTURE_SETUP(stress)
 		SKIP(return, "%s", missing);
 	rig_map(&self->rig);
 	rig_register(&self->rig, variant->limit);
-	rig_trust(&self->rig);
+	rig_enable_marks(&self->rig);
 }
 
 FIXTURE_TEARDOWN(stress)

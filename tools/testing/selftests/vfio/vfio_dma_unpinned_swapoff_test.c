@@ -38,7 +38,7 @@ static void touch_swapped(struct rig *rig)
 /* It is the worker who gets the marked pages in, no CPU touches them. */
 static void populate_swapped(struct rig *rig)
 {
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	TEST_ASSERT(stat_wait("leaves", SWAPPED) == SWAPPED, "%ld leaves",
 		    stat_get("leaves"));
 }
@@ -70,7 +70,7 @@ FIXTURE_SETUP(swapped)
 	if (!stats_available())
 		missing = NO_STATS;
 	if (!missing)
-		missing = rig_init_trusted(&self->rig, variant->kind);
+		missing = rig_init_marks(&self->rig, variant->kind);
 	if (missing)
 		SKIP(return, "%s", missing);
 }

@@ -147,12 +147,12 @@ void rig_register(struct rig *rig, u64 limit)
 			      limit);
 }
 
-void rig_trust(struct rig *rig)
+void rig_enable_marks(struct rig *rig)
 {
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_TRUST);
+	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 }
 
-const char *rig_init_trusted(struct rig *rig, enum mem_kind kind)
+const char *rig_init_marks(struct rig *rig, enum mem_kind kind)
 {
 	const char *missing = rig_init(rig, kind);
 
@@ -160,7 +160,7 @@ const char *rig_init_trusted(struct rig *rig, enum mem_kind kind)
 		return missing;
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
-	rig_trust(rig);
+	rig_enable_marks(rig);
 	return NULL;
 }
 

@@ -56,11 +56,11 @@ const char *rig_init(struct rig *rig, enum mem_kind kind);
 void rig_cleanup(struct rig *rig);
 void rig_map(struct rig *rig);
 void rig_unmap(struct rig *rig);
-/* Register the guest's bitmap for all of the memory, and trust it. */
+/* Register the guest's bitmap for all of the memory; let its marks count. */
 void rig_register(struct rig *rig, u64 limit);
-void rig_trust(struct rig *rig);
+void rig_enable_marks(struct rig *rig);
 /* All of the above: the limit is as much as there is. */
-const char *rig_init_trusted(struct rig *rig, enum mem_kind kind);
+const char *rig_init_marks(struct rig *rig, enum mem_kind kind);
 
 static inline void *rig_vaddr(struct rig *rig, u64 page)
 {
