@@ -34,6 +34,5 @@ void work_disk(void);
 void work_cold(void);
 void work_hotplug(void);
 void work_net(void);
-void work_edu(void);
 
 #endif

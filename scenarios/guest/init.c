@@ -126,8 +126,6 @@ int main(void)
 		work_hotplug();
 	else if (!strcmp(work, "net"))
 		work_net();
-	else if (!strcmp(work, "edu"))
-		work_edu();
 	else
 		die(work);
 	report("phase=done");
