@@ -128,7 +128,6 @@ static void remap_debug_track(struct iommu_domain *domain, unsigned long iova,
  * @pgcount: as for iommu_remap_pte()
  * @prot: as for iommu_remap_pte()
  * @gather: as for iommu_remap_pte()
- * @old: as for iommu_remap_pte()
  *
  * Context: Any context but NMI.
  * Return: What the driver returns. An error ends the check: what was counted
@@ -136,8 +135,7 @@ static void remap_debug_track(struct iommu_domain *domain, unsigned long iova,
  */
 int iommu_remap_debug_pte(struct iommu_domain *domain, unsigned long iova,
 			  phys_addr_t paddr, size_t pgsize, size_t pgcount,
-			  int prot, struct iommu_iotlb_gather *gather,
-			  struct iommu_remap_old *old)
+			  int prot, struct iommu_iotlb_gather *gather)
 {
 	unsigned long flags;
 	int ret;
@@ -147,7 +145,7 @@ int iommu_remap_debug_pte(struct iommu_domain *domain, unsigned long iova,
 	remap_debug_track(domain, iova, paddr, pgsize * pgcount, prot,
 			  pgsize > SZ_4K ? NULL : gather);
 	ret = domain->ops->remap_pte(domain, iova, paddr, pgsize, pgcount, prot,
-				     gather, old);
+				     gather);
 	if (ret)
 		WRITE_ONCE(remap_debug_off, true);
 	spin_unlock_irqrestore(&remap_debug_lock, flags);

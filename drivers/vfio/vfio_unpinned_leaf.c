@@ -162,7 +162,7 @@ void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 			count = unp_leaf_count(d->domain, iova, size, pgsize);
 		}
 		WARN_ON_ONCE(iommu_remap_pte(d->domain, iova, paddr, pgsize,
-					     count, prot, &d->gather, NULL));
+					     count, prot, &d->gather));
 		iova += pgsize * count;
 		paddr += pgsize * count;
 	}

@@ -439,39 +439,22 @@ static u64 remap_replace(struct dma_pte *pte, u64 new)
 	return old;
 }
 
-/*
- * The D bit of the second stage can't prove that a writable leaf is clean: it
- * counts only while dirty tracking is on, and its reader takes it away.
- */
-static void remap_report(struct iommu_remap_old *old, u64 val)
-{
-	*old = (struct iommu_remap_old) {
-		.paddr = remap_present(val) ? val & VTD_PAGE_MASK : 0,
-		.present = remap_present(val),
-		.dirty = val & DMA_PTE_WRITE,
-	};
-}
-
 /* Replace the leaf of @iova; true if it changed. */
 static bool remap_leaf(struct dma_pte *pte, unsigned long iova, u64 new,
-		       struct iommu_iotlb_gather *gather,
-		       struct iommu_remap_old *old)
+		       struct iommu_iotlb_gather *gather)
 {
 	u64 val = remap_replace(pte, new);
 	bool changed = (val ^ new) & ~REMAP_HW_BITS;
 
 	if (changed && remap_present(val))
 		iommu_iotlb_gather_add_range(gather, iova, VTD_PAGE_SIZE);
-	if (old)
-		remap_report(old, val);
 	return changed;
 }
 
 /* Replace @count leaves of one table from @pte on. */
 static void remap_leaves(struct dmar_domain *domain, struct dma_pte *pte,
 			 unsigned long iova, unsigned long count, u64 new,
-			 struct iommu_iotlb_gather *gather,
-			 struct iommu_remap_old *old)
+			 struct iommu_iotlb_gather *gather)
 {
 	bool changed = false;
 	unsigned long i;
@@ -480,8 +463,7 @@ static void remap_leaves(struct dmar_domain *domain, struct dma_pte *pte,
 		unsigned long offset = i << VTD_PAGE_SHIFT;
 
 		changed |= remap_leaf(&pte[i], iova + offset,
-				      new ? new + offset : 0, gather,
-				      old ? &old[i] : NULL);
+				      new ? new + offset : 0, gather);
 	}
 	if (changed)
 		remap_flush_cache(domain, pte, count * sizeof(*pte));
@@ -557,30 +539,21 @@ static int remap_check(struct dmar_domain *domain, unsigned long pfn,
 	return 0;
 }
 
-/* Clear a superpage, and report it as @count leaves of 4 KiB. */
 static void remap_clear_super(struct dmar_domain *domain, struct dma_pte *pte,
-			      unsigned long pfn, int level, unsigned long count,
-			      struct iommu_iotlb_gather *gather,
-			      struct iommu_remap_old *old)
+			      unsigned long pfn, int level,
+			      struct iommu_iotlb_gather *gather)
 {
-	u64 link = remap_parked(domain, pfn, level), val;
-	unsigned long i;
-
 	/* Litmus: leaf-flush */
-	val = xchg(&pte->val, link);
+	xchg(&pte->val, remap_parked(domain, pfn, level));
 	remap_flush_cache(domain, pte, sizeof(*pte));
 	iommu_iotlb_gather_add_range(gather, pfn << VTD_PAGE_SHIFT,
 				     remap_bytes(level));
-	for (i = 0; old && i < count; i++)
-		remap_report(&old[i], (val & ~DMA_PTE_LARGE_PAGE) +
-				      (i << VTD_PAGE_SHIFT));
 }
 
 /* Set (@new) or clear (0) leaves of 4 KiB. remap_check() has passed. */
 static void remap_small(struct dmar_domain *domain, unsigned long pfn,
 			unsigned long last, u64 new,
-			struct iommu_iotlb_gather *gather,
-			struct iommu_remap_old *old)
+			struct iommu_iotlb_gather *gather)
 {
 	while (pfn <= last) {
 		int level = 1;
@@ -590,21 +563,17 @@ static void remap_small(struct dmar_domain *domain, unsigned long pfn,
 
 		if (super && !new && remap_whole(pfn, level, pfn, last)) {
 			count = level_size(level);
-			remap_clear_super(domain, pte, pfn, level, count,
-					  gather, old);
+			remap_clear_super(domain, pte, pfn, level, gather);
 		} else if (super) {
 			remap_split(domain, pte, pfn, level, gather);
 			continue;
 		} else if (level == 1) {
 			remap_leaves(domain, pte, pfn << VTD_PAGE_SHIFT, count,
-				     new, gather, old);
-		} else if (old) {
-			memset(old, 0, count * sizeof(*old));
+				     new, gather);
 		}
 
 		pfn += count;
 		new += new ? count << VTD_PAGE_SHIFT : 0;
-		old = old ? old + count : NULL;
 	}
 }
 
@@ -684,8 +653,6 @@ static int remap_level(struct dmar_domain *domain, size_t pgsize)
  * @pgcount: Number of leaves
  * @prot: IOMMU_READ and IOMMU_WRITE; 0 clears the leaves
  * @gather: Receives the leaves that were present and changed
- * @old: An array of @pgcount entries that receives what was there, or NULL;
- *	only with a @pgsize of 4 KiB
  *
  * Clears through holes; a hole counts as leaves that are not present. A
  * superpage that lies in the range in part is split. Superpages that are set
@@ -699,8 +666,7 @@ static int remap_level(struct dmar_domain *domain, size_t pgsize)
  */
 int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 			  phys_addr_t paddr, size_t pgsize, size_t pgcount,
-			  int prot, struct iommu_iotlb_gather *gather,
-			  struct iommu_remap_old *old)
+			  int prot, struct iommu_iotlb_gather *gather)
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 	int level = remap_level(dmar_domain, pgsize);
@@ -709,7 +675,7 @@ int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 	u64 new = 0;
 	int ret;
 
-	if (!level || !pgcount || (level > 1 && (!prot || old)) ||
+	if (!level || !pgcount || (level > 1 && !prot) ||
 	    !remap_in_reach(dmar_domain, last << VTD_PAGE_SHIFT) ||
 	    (prot && !(prot & (IOMMU_READ | IOMMU_WRITE))))
 		return -EINVAL;
@@ -722,7 +688,7 @@ int intel_iommu_remap_pte(struct iommu_domain *domain, unsigned long iova,
 
 	ret = remap_check(dmar_domain, pfn, last, prot);
 	if (!ret)
-		remap_small(dmar_domain, pfn, last, new, gather, old);
+		remap_small(dmar_domain, pfn, last, new, gather);
 	return ret;
 }
 

@@ -22,11 +22,11 @@ static void test_entry_bits(struct kunit *test)
 				format->table);
 	KUNIT_EXPECT_EQ(test, leaf(f, SZ_1M), 0);
 
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 1, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 1, RW), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, SZ_1M), PADDR | format->rw);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 1, IOMMU_READ, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 1, IOMMU_READ), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, SZ_1M), PADDR | format->ro);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, 0, 1, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, 0, 1, 0), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, SZ_1M), 0);
 }
 
@@ -41,7 +41,7 @@ static void test_same_as_map(struct kunit *test)
 	use_format(test);
 	KUNIT_ASSERT_EQ(test, prepare(f, SZ_1M, SZ_1M), 0);
 	for (i = 0; i < ARRAY_SIZE(prots); i++, iova += SZ_4K) {
-		KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, prots[i], NULL), 0);
+		KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, prots[i]), 0);
 		KUNIT_EXPECT_EQ(test, map(f, SZ_1G + iova, PADDR, SZ_4K,
 					  prots[i]), 0);
 		KUNIT_EXPECT_EQ(test, leaf(f, iova), leaf(f, SZ_1G + iova));
@@ -67,12 +67,12 @@ static void test_clflush_incoherent(struct kunit *test)
 
 	f->entry_clflushes = 0;
 	f->entry_bytes = 0;
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 8, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 8, RW), 0);
 	KUNIT_EXPECT_EQ(test, f->entry_clflushes, 1);
 	KUNIT_EXPECT_EQ(test, f->entry_bytes, 64);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 8, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 8, RW), 0);
 	KUNIT_EXPECT_EQ(test, f->entry_clflushes, 1);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, 0, 8, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, 0, 8, 0), 0);
 	KUNIT_EXPECT_EQ(test, f->entry_clflushes, 2);
 	KUNIT_EXPECT_EQ(test, f->entry_bytes, 128);
 
@@ -86,8 +86,8 @@ static void test_clflush_coherent(struct kunit *test)
 	struct remap_fixture *f = test->priv;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_2M), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 8, RW, NULL), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, 0, 8, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, PADDR, 8, RW), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, 0, 8, 0), 0);
 	release(f, 0, SZ_2M);
 	KUNIT_EXPECT_EQ(test, f->table_clflushes, 0);
 	KUNIT_EXPECT_EQ(test, f->entry_clflushes, 0);
@@ -101,21 +101,21 @@ static void test_gather(struct kunit *test)
 	unsigned long iova = SZ_2M - 4 * SZ_4K;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, iova, 8 * SZ_4K), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 8, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 8, RW), 0);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
-	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 8, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 8, RW), 0);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
 
-	KUNIT_EXPECT_EQ(test, remap(f, iova + 3 * SZ_4K, 0, 2, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova + 3 * SZ_4K, 0, 2, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, iova + 3 * SZ_4K, 2 * SZ_4K));
-	KUNIT_EXPECT_EQ(test, remap(f, iova + 3 * SZ_4K, 0, 2, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova + 3 * SZ_4K, 0, 2, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
 
-	KUNIT_EXPECT_EQ(test, remap(f, iova + 2 * SZ_4K, PADDR, 3, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova + 2 * SZ_4K, PADDR, 3, RW), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, iova + 2 * SZ_4K, SZ_4K));
-	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, IOMMU_READ, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, IOMMU_READ), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, iova, SZ_4K));
-	KUNIT_EXPECT_EQ(test, remap(f, iova, 0, 8, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, 0, 8, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, iova, 8 * SZ_4K));
 }
 
@@ -126,8 +126,8 @@ static void test_neighbours(struct kunit *test)
 	int i;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, 0, 2 * SZ_2M), 0);
-	KUNIT_ASSERT_EQ(test, remap(f, iova - SZ_4K, PADDR, 6, RW, NULL), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, iova, 2 * PADDR, 4, RW, NULL), 0);
+	KUNIT_ASSERT_EQ(test, remap(f, iova - SZ_4K, PADDR, 6, RW), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, 2 * PADDR, 4, RW), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, iova - SZ_4K), PADDR | 3);
 	for (i = 0; i < 4; i++)
 		KUNIT_EXPECT_EQ(test, leaf(f, iova + i * SZ_4K),
@@ -137,65 +137,40 @@ static void test_neighbours(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, leaf(f, iova + 5 * SZ_4K), 0);
 }
 
-static void test_old(struct kunit *test)
-{
-	struct remap_fixture *f = test->priv;
-	struct iommu_remap_old old[3];
-
-	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_2M), 0);
-	remap(f, 0, PADDR, 1, RW, NULL);
-	remap(f, SZ_4K, PADDR, 1, IOMMU_READ, NULL);
-	memset(old, 0xff, sizeof(old));
-	KUNIT_EXPECT_EQ(test, remap(f, 0, 0, 3, 0, old), 0);
-	KUNIT_EXPECT_TRUE(test, old[0].present && old[0].dirty);
-	KUNIT_EXPECT_EQ(test, old[0].paddr, PADDR);
-	KUNIT_EXPECT_TRUE(test, old[1].present && !old[1].dirty);
-	KUNIT_EXPECT_EQ(test, old[1].paddr, PADDR);
-	KUNIT_EXPECT_FALSE(test, old[2].present || old[2].dirty);
-	KUNIT_EXPECT_EQ(test, old[2].paddr, 0);
-}
-
 /* What a unit with SSADE has set is no change, and stays with the leaf. */
 static void test_accessed_and_dirty(struct kunit *test)
 {
 	struct remap_fixture *f = test->priv;
 	u64 hw = BIT_ULL(8) | DMA_SL_PTE_DIRTY;
-	struct iommu_remap_old old;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_4K), 0);
-	KUNIT_ASSERT_EQ(test, remap(f, 0, PADDR, 1, RW, NULL), 0);
+	KUNIT_ASSERT_EQ(test, remap(f, 0, PADDR, 1, RW), 0);
 	entry(f, 0, 1)->val |= hw;
-	KUNIT_EXPECT_EQ(test, remap(f, 0, PADDR, 1, RW, &old), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, 0, PADDR, 1, RW), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, 0), PADDR | 3 | hw);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
 
-	KUNIT_EXPECT_EQ(test, remap(f, 0, 2 * PADDR, 1, RW, &old), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, 0, 2 * PADDR, 1, RW), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, 0), 2 * PADDR | 3);
-	KUNIT_EXPECT_EQ(test, old.paddr, PADDR);
-	KUNIT_EXPECT_TRUE(test, old.dirty);
 	KUNIT_EXPECT_TRUE(test, gathered(f, 0, SZ_4K));
 }
 
 static void test_holes(struct kunit *test)
 {
 	struct remap_fixture *f = test->priv;
-	struct iommu_remap_old old[4];
 	unsigned long iova = SZ_1G - 2 * SZ_4K;
 
-	memset(old, 0xff, sizeof(old));
-	KUNIT_EXPECT_EQ(test, remap(f, iova, 0, 4, 0, old), 0);
-	KUNIT_EXPECT_NULL(test, memchr_inv(old, 0, sizeof(old)));
+	KUNIT_EXPECT_EQ(test, remap(f, iova, 0, 4, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
-	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 4, RW, NULL), -ENOENT);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 4, RW), -ENOENT);
 	KUNIT_EXPECT_EQ(test, count_tables(f), 1);
 
 	KUNIT_ASSERT_EQ(test, prepare(f, iova, 2 * SZ_4K), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 4, RW, NULL), -ENOENT);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 4, RW), -ENOENT);
 	KUNIT_EXPECT_EQ(test, leaf(f, iova), 0);
-	KUNIT_ASSERT_EQ(test, remap(f, iova, PADDR, 2, RW, NULL), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, iova, 0, 4, 0, old), 0);
-	KUNIT_EXPECT_EQ(test, old[1].paddr, PADDR + SZ_4K);
-	KUNIT_EXPECT_FALSE(test, old[2].present || old[3].present);
+	KUNIT_ASSERT_EQ(test, remap(f, iova, PADDR, 2, RW), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, 0, 4, 0), 0);
+	KUNIT_EXPECT_EQ(test, leaf(f, iova), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, iova, 2 * SZ_4K));
 }
 
@@ -213,15 +188,15 @@ static void test_superpage(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, super & DMA_PTE_LARGE_PAGE);
 
 	KUNIT_EXPECT_EQ(test, prepare(f, 0, SZ_8M), -EINVAL);
-	KUNIT_ASSERT_EQ(test, remap(f, SZ_2M, PADDR, 512, RW, NULL), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_4M - SZ_4K, 2 * PADDR, 2, RW, NULL),
+	KUNIT_ASSERT_EQ(test, remap(f, SZ_2M, PADDR, 512, RW), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_4M - SZ_4K, 2 * PADDR, 2, RW),
 			-EINVAL);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_4M - SZ_4K, 0, 2, 0, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_4M - SZ_4K, 0, 2, 0), -EINVAL);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
 	KUNIT_EXPECT_EQ(test, leaf(f, SZ_4M - SZ_4K),
 			(PADDR + 511 * SZ_4K) | 3);
 
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M, 0, 512, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M, 0, 512, 0), 0);
 	release(f, 0, SZ_8M);
 	KUNIT_EXPECT_EQ(test, count_tables(f), 3);
 	KUNIT_EXPECT_EQ(test, entry(f, SZ_4M, 2)->val, super);
@@ -298,29 +273,27 @@ static void test_reach(struct kunit *test)
 	f->domain->gaw = 39;
 	KUNIT_EXPECT_EQ(test, prepare(f, BIT(39) - SZ_4K, SZ_8K), -EINVAL);
 	KUNIT_EXPECT_EQ(test, prepare(f, BIT(39) - SZ_4K, SZ_4K), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, BIT(39) - SZ_4K, 0, 2, 0, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, remap(f, BIT(39) - SZ_4K, 0, 2, 0), -EINVAL);
 	KUNIT_EXPECT_EQ(test, f->domain->max_addr, BIT_ULL(39));
 	KUNIT_EXPECT_TRUE(test, f->domain->has_remap && f->domain->has_mappings);
 
 	/* The width of the device is more than the tables have */
 	f->domain->gaw = 57;
 	KUNIT_EXPECT_EQ(test, prepare(f, BIT(48), SZ_4K), -EINVAL);
-	KUNIT_EXPECT_EQ(test, remap(f, BIT(48), 0, 1, 0, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, remap(f, BIT(48), 0, 1, 0), -EINVAL);
 }
 
 static void test_bad_arguments(struct kunit *test)
 {
 	struct remap_fixture *f = test->priv;
 	struct iommu_domain *domain = &f->domain->domain;
-	struct iommu_remap_old old;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_4M), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, 0, PADDR, 1, IOMMU_CACHE, NULL), -EINVAL);
-	KUNIT_EXPECT_EQ(test, remap(f, 0, PADDR, 0, RW, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, remap(f, 0, PADDR, 1, IOMMU_CACHE), -EINVAL);
+	KUNIT_EXPECT_EQ(test, remap(f, 0, PADDR, 0, RW), -EINVAL);
 	KUNIT_EXPECT_EQ(test, intel_iommu_remap_pte(domain, 0, 0, SZ_64K, 1, RW,
-						    &f->gather, NULL), -EINVAL);
-	KUNIT_EXPECT_EQ(test, remap_sized(f, 0, 0, SZ_2M, 1, 0, NULL), -EINVAL);
-	KUNIT_EXPECT_EQ(test, remap_sized(f, 0, 0, SZ_2M, 1, RW, &old), -EINVAL);
+						    &f->gather), -EINVAL);
+	KUNIT_EXPECT_EQ(test, remap_sized(f, 0, 0, SZ_2M, 1, 0), -EINVAL);
 	KUNIT_EXPECT_EQ(test, leaf(f, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(f));
 }
@@ -379,12 +352,12 @@ static void test_hitless(struct kunit *test)
 	unsigned int i;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, SZ_1M, SZ_4K), 0);
-	KUNIT_ASSERT_EQ(test, remap(f, SZ_1M, PADDR, 1, RW, NULL), 0);
+	KUNIT_ASSERT_EQ(test, remap(f, SZ_1M, PADDR, 1, RW), 0);
 	t.task = kthread_run(watch_leaf, &t, "remap_watch");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t.task);
 	for (i = 1; i <= NREPLACE || READ_ONCE(t.seen) < NREPLACE; i++) {
 		KUNIT_EXPECT_EQ(test, remap(f, SZ_1M, i & 1 ? 2 * PADDR : PADDR,
-					    1, RW, NULL), 0);
+					    1, RW), 0);
 		KUNIT_EXPECT_TRUE(test, gathered(f, SZ_1M, SZ_4K));
 		cond_resched();
 	}
@@ -408,7 +381,7 @@ static int build_interleaved(void *data)
 		if (!t->ret)
 			t->ret = intel_iommu_remap_pte(domain, iova,
 						       PADDR + iova, SZ_4K, 1,
-						       RW, &gather, NULL);
+						       RW, &gather);
 	}
 	complete(&t->done);
 	while (!kthread_should_stop())
@@ -450,7 +423,6 @@ static struct kunit_case remap_test_cases[] = {
 	KUNIT_CASE(test_clflush_coherent),
 	KUNIT_CASE(test_gather),
 	KUNIT_CASE(test_neighbours),
-	KUNIT_CASE(test_old),
 	KUNIT_CASE(test_accessed_and_dirty),
 	KUNIT_CASE(test_holes),
 	KUNIT_CASE(test_superpage),

@@ -161,25 +161,24 @@ static inline void release(struct remap_fixture *f, unsigned long iova, size_t s
 /* Each call starts with an empty gather, as after iommu_iotlb_sync(). */
 static inline int remap_sized(struct remap_fixture *f, unsigned long iova,
 			      phys_addr_t paddr, size_t pgsize, size_t count,
-			      int prot, struct iommu_remap_old *old)
+			      int prot)
 {
 	iommu_iotlb_gather_init(&f->gather);
 	return intel_iommu_remap_pte(&f->domain->domain, iova, paddr, pgsize,
-				     count, prot, &f->gather, old);
+				     count, prot, &f->gather);
 }
 
 static inline int remap(struct remap_fixture *f, unsigned long iova,
-			phys_addr_t paddr, size_t count, int prot,
-			struct iommu_remap_old *old)
+			phys_addr_t paddr, size_t count, int prot)
 {
-	return remap_sized(f, iova, paddr, SZ_4K, count, prot, old);
+	return remap_sized(f, iova, paddr, SZ_4K, count, prot);
 }
 
 /* Set superpages that can be read and written. */
 static inline int set_super(struct remap_fixture *f, unsigned long iova,
 			    phys_addr_t paddr, size_t pgsize, size_t count)
 {
-	return remap_sized(f, iova, paddr, pgsize, count, RW, NULL);
+	return remap_sized(f, iova, paddr, pgsize, count, RW);
 }
 
 /* The caller has a new table and is about to link it. */
@@ -192,7 +191,7 @@ static inline void be_faster(struct kunit *test, struct page *table)
 	f->watched = table;
 	get_page(table);
 	KUNIT_EXPECT_EQ(test, prepare(f, iova, SZ_4K), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, RW, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, iova, PADDR, 1, RW), 0);
 }
 
 /* A table is written back before, an entry after it becomes reachable. */

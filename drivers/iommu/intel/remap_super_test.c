@@ -48,7 +48,7 @@ static void test_super_over_small(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_8M), 0);
 	tables = count_tables(f);
-	KUNIT_ASSERT_EQ(test, remap(f, SZ_2M, SUPER_PADDR, 512, RW, NULL), 0);
+	KUNIT_ASSERT_EQ(test, remap(f, SZ_2M, SUPER_PADDR, 512, RW), 0);
 	f->parked = entry(f, SZ_2M, 1);
 	KUNIT_EXPECT_EQ(test, set_super(f, SZ_2M, SUPER_PADDR, SZ_2M, 1), 0);
 	KUNIT_EXPECT_EQ(test, f->table_flushes, 1);
@@ -64,7 +64,7 @@ static void test_super_over_small(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, f->table_flushes, 1);
 
 	/* The table comes back */
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M, 0, 512, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M, 0, 512, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, SZ_2M, SZ_2M));
 	KUNIT_EXPECT_PTR_EQ(test, entry(f, SZ_2M, 1), f->parked);
 	KUNIT_EXPECT_EQ(test, count_tables(f), tables);
@@ -94,25 +94,20 @@ static void test_super_bits(struct kunit *test)
 static void test_super_split(struct kunit *test)
 {
 	struct remap_fixture *f = test->priv;
-	struct iommu_remap_old old[3];
 
 	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_4M), 0);
 	KUNIT_ASSERT_EQ(test, set_super(f, 0, SUPER_PADDR, SZ_2M, 2), 0);
 	KUNIT_EXPECT_EQ(test, f->table_flushes, 1);
 	/* In the middle, over the border */
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M - SZ_4K, PADDR, 2, RW, old), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M - SZ_4K, PADDR, 2, RW), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, 0, SZ_4M));
-	KUNIT_EXPECT_EQ(test, old[0].paddr, SUPER_PADDR + SZ_2M - SZ_4K);
-	KUNIT_EXPECT_EQ(test, old[1].paddr, SUPER_PADDR + SZ_2M);
 	KUNIT_EXPECT_EQ(test, wrong_pages(f, 0, SUPER_PADDR, SZ_4M), 2);
 	KUNIT_EXPECT_EQ(test, wrong_pages(f, SZ_2M - SZ_4K, PADDR, SZ_8K), 0);
 	KUNIT_EXPECT_EQ(test, f->table_flushes, 1);
 
-	/* The end of a superpage is cleared, and reported */
+	/* The end of a superpage is cleared */
 	KUNIT_EXPECT_EQ(test, set_super(f, 0, SUPER_PADDR, SZ_2M, 1), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M - 3 * SZ_4K, 0, 3, 0, old), 0);
-	KUNIT_EXPECT_EQ(test, old[2].paddr, SUPER_PADDR + SZ_2M - SZ_4K);
-	KUNIT_EXPECT_TRUE(test, old[2].present && old[2].dirty);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_2M - 3 * SZ_4K, 0, 3, 0), 0);
 	KUNIT_EXPECT_EQ(test, wrong_pages(f, 0, SUPER_PADDR, SZ_2M), 3);
 	KUNIT_EXPECT_EQ(test, translate(f, SZ_2M - SZ_4K), 0);
 }
@@ -128,7 +123,7 @@ static void test_super_dirty(struct kunit *test)
 	entry(f, 0, 2)->val |= hw;
 	KUNIT_EXPECT_EQ(test, set_super(f, 0, SUPER_PADDR, SZ_2M, 1), 0);
 	KUNIT_EXPECT_EQ(test, f->table_flushes, 1);
-	KUNIT_EXPECT_EQ(test, remap(f, 0, 0, 1, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, 0, 0, 1, 0), 0);
 	KUNIT_EXPECT_EQ(test, leaf(f, SZ_4K), (SUPER_PADDR + SZ_4K) | 3 | hw);
 }
 
@@ -136,12 +131,11 @@ static void test_super_dirty(struct kunit *test)
 static void test_super_1g(struct kunit *test)
 {
 	struct remap_fixture *f = test->priv;
-	struct iommu_remap_old *old;
 	unsigned int tables;
 
 	KUNIT_ASSERT_EQ(test, prepare(f, SZ_1G - SZ_2M, SZ_1G + SZ_4M), 0);
 	tables = count_tables(f);
-	KUNIT_ASSERT_EQ(test, remap(f, SZ_1G, SUPER_PADDR, 512, RW, NULL), 0);
+	KUNIT_ASSERT_EQ(test, remap(f, SZ_1G, SUPER_PADDR, 512, RW), 0);
 	KUNIT_ASSERT_EQ(test, set_super(f, SZ_1G + SZ_2M, SUPER_PADDR + SZ_2M,
 					SZ_2M, 511), 0);
 	f->parked = entry(f, SZ_1G, 2);
@@ -152,19 +146,17 @@ static void test_super_1g(struct kunit *test)
 	f->parked = NULL;
 
 	/* One page goes, all others stay: two splits */
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1G + SZ_2M, 0, 1, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1G + SZ_2M, 0, 1, 0), 0);
 	KUNIT_EXPECT_TRUE(test, gathered(f, SZ_1G, SZ_1G));
 	KUNIT_EXPECT_EQ(test, wrong_pages(f, SZ_1G, SUPER_PADDR, SZ_1G), 1);
 	KUNIT_EXPECT_EQ(test, entry(f, SZ_1G, 2)->val & 0x83, 0x83);
 
-	/* It goes as a whole, and is reported page by page */
+	/* Its first 2 MiB go, then all of it */
 	KUNIT_ASSERT_EQ(test, set_super(f, SZ_1G, SUPER_PADDR, SZ_1G, 1), 0);
-	old = kunit_kcalloc(test, 513, sizeof(*old), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, old);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1G, 0, 512, 0, old), 0);
-	KUNIT_EXPECT_EQ(test, old[511].paddr, SUPER_PADDR + 511 * SZ_4K);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1G, 0, 512, 0), 0);
+	KUNIT_EXPECT_EQ(test, wrong_pages(f, SZ_1G, SUPER_PADDR, SZ_1G), 512);
 	KUNIT_ASSERT_EQ(test, set_super(f, SZ_1G, SUPER_PADDR, SZ_1G, 1), 0);
-	KUNIT_EXPECT_EQ(test, remap(f, SZ_1G, 0, 512 * 512, 0, NULL), 0);
+	KUNIT_EXPECT_EQ(test, remap(f, SZ_1G, 0, 512 * 512, 0), 0);
 	KUNIT_EXPECT_EQ(test, count_tables(f), tables);
 	KUNIT_EXPECT_EQ(test, wrong_pages(f, SZ_1G, 0, SZ_1G), 512 * 512);
 	release(f, 0, 4UL * SZ_1G);
@@ -210,7 +202,7 @@ static void test_super_sizes(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, set_super(f, 0, SUPER_PADDR, SZ_2M, 1),
 				i < 1 ? -EINVAL : 0);
 		f->domain->iommu_superpage = 2;
-		KUNIT_EXPECT_EQ(test, remap(f, 0, 0, 512 * 512, 0, NULL), 0);
+		KUNIT_EXPECT_EQ(test, remap(f, 0, 0, 512 * 512, 0), 0);
 		release(f, 0, SZ_1G);
 	}
 }
@@ -244,7 +236,7 @@ static void test_super_hitless(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t.task);
 	f->walker = &t;
 	for (i = 0; i < 200; i++) {
-		KUNIT_EXPECT_EQ(test, remap(f, SZ_512K, 0, 1, 0, NULL), 0);
+		KUNIT_EXPECT_EQ(test, remap(f, SZ_512K, 0, 1, 0), 0);
 		KUNIT_EXPECT_EQ(test, set_super(f, 0, SUPER_PADDR, SZ_2M, 1), 0);
 		if (i % 8)
 			continue;
