@@ -7,12 +7,13 @@
 # reason.
 
 CHECK_PACKAGES=(shellcheck sparse perl python3-ply python3-git)
-CHECKS=(apply own_files lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral barriers)
+CHECKS=(apply own_files maintainers lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral barriers)
 
 check_about() {
 	case $1 in
 	apply) echo "patches apply with fuzz 0" ;;
 	own_files) echo "every own file belongs to exactly one commit, every patch to the series" ;;
+	maintainers) echo "every own file is in an entry of MAINTAINERS that the series adds" ;;
 	lossless) echo "tree and refresh change nothing" ;;
 	mails) echo "the mailed series gives the same tree" ;;
 	checkpatch) echo "checkpatch --strict" ;;
@@ -50,6 +51,27 @@ check_own_files() {
 		comm -3 <(series_lines "$tree" | cut -d' ' -f1 | sort) \
 			<(find "$ROOT/patches/$tree" -name '*.patch' -printf '%P\n' | sort) |
 			sed "s,^\t*,$tree: not in both the series and patches/: ,"
+	done | nothing
+}
+
+# maintained TREE: what the series adds to MAINTAINERS, as regular expressions of
+# whole paths: a directory is for all below it, a wildcard ends at a slash.
+maintained() {
+	git -C "${SRC[$1]}" diff -U0 base "${HEAD[$1]}" -- MAINTAINERS |
+		sed -nE 's/^\+F:[[:space:]]*//p' |
+		sed -E 's/[.+]/\\&/g; s,\*,[^/]*,g; s,\?,[^/],g; s,/$,/.*,'
+}
+
+check_maintainers() {
+	local tree pattern
+	for tree in linux qemu; do
+		own_files "$tree" | { grep -vxE -f <(maintained "$tree") || true; } |
+			sed "s,^,$tree: in no entry: ,"
+		git -C "${SRC[$tree]}" ls-tree -r --name-only "${HEAD[$tree]}" >"$OUT/check/$tree.files"
+		maintained "$tree" | while read -r pattern; do
+			grep -qxE -- "$pattern" "$OUT/check/$tree.files" ||
+				echo "$tree: an entry for no file: $pattern"
+		done
 	done | nothing
 }
 
