@@ -7,13 +7,14 @@
 # reason.
 
 CHECK_PACKAGES=(shellcheck sparse perl python3-ply python3-git)
-CHECKS=(apply own_files maintainers lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral barriers)
+CHECKS=(apply own_files maintainers uapi lossless mails checkpatch kernel_doc w1 sparse builds shellcheck neutral barriers)
 
 check_about() {
 	case $1 in
 	apply) echo "patches apply with fuzz 0" ;;
 	own_files) echo "every own file belongs to exactly one commit, every patch to the series" ;;
 	maintainers) echo "every own file is in an entry of MAINTAINERS that the series adds" ;;
+	uapi) echo "QEMU's copy of vfio.h adds what the kernel's adds" ;;
 	lossless) echo "tree and refresh change nothing" ;;
 	mails) echo "the mailed series gives the same tree" ;;
 	checkpatch) echo "checkpatch --strict" ;;
@@ -73,6 +74,16 @@ check_maintainers() {
 				echo "$tree: an entry for no file: $pattern"
 		done
 	done | nothing
+}
+
+# added_lines TREE FILE: what the series adds to it.
+added_lines() {
+	git -C "${SRC[$1]}" diff -U0 "base..${HEAD[$1]}" -- "$2" | sed -n '/^+++ /!s/^+//p'
+}
+
+check_uapi() {
+	added_lines linux include/uapi/linux/vfio.h >"$OUT/check/uapi"
+	added_lines qemu linux-headers/linux/vfio.h | diff "$OUT/check/uapi" - && [[ -s $OUT/check/uapi ]]
 }
 
 check_lossless() {
