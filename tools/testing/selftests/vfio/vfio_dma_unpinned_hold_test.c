@@ -386,6 +386,53 @@ TEST_F_TIMEOUT(hold, pressure_releases_at_once, RIG_TIMEOUT_S)
 	EXPECT_EQ(stat_get("released"), 1);
 }
 
+static u64 idle_bit(u64 frame)
+{
+	return 1UL << frame % 64;
+}
+
+static void set_idle(int fd, u64 frame)
+{
+	u64 bits = idle_bit(frame);
+
+	TEST_ASSERT(pwrite(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
+}
+
+static bool is_idle(int fd, u64 frame)
+{
+	u64 bits;
+
+	TEST_ASSERT(pread(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
+	return bits & idle_bit(frame);
+}
+
+/* What can't be reclaimed looks young, and what a device may have otherwise, not. */
+TEST_F_TIMEOUT(hold, late_pinned_page_stays_young, RIG_TIMEOUT_S)
+{
+	int fd = open("/sys/kernel/mm/page_idle/bitmap", O_RDWR);
+	struct rig *rig = &self->rig;
+	u64 pinned, other;
+	u32 value[USED];
+
+	if (fd < 0)
+		SKIP(return, "no tracking of idle pages in this kernel");
+	use_pages(rig, value);
+	mem_bracket(rig_vaddr(rig, MARKED));
+	/* Puts all pages on their LRU lists, where they are looked for. */
+	EXPECT_EQ(setting_write("/proc/sys/vm/compact_memory", "1"), 0);
+	guest_touch(rig->guest, rig_iova(MARKED + 1));
+	EXPECT_EQ(stat_get("leaves"), 2);
+	EXPECT_EQ(stat_get("late_pins"), 1);
+
+	pinned = mem_frame(rig_vaddr(rig, MARKED));
+	other = mem_frame(rig_vaddr(rig, MARKED + 1));
+	set_idle(fd, pinned);
+	set_idle(fd, other);
+	EXPECT_FALSE(is_idle(fd, pinned));
+	EXPECT_TRUE(is_idle(fd, other));
+	close(fd);
+}
+
 /* --- memory failure --------------------------------------------------------------- */
 
 /* Nobody gets there, and new memory at the address is as good as any. */
