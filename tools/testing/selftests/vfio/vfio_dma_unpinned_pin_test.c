@@ -230,6 +230,8 @@ TEST_F_TIMEOUT(pin, release_without_access_drops_leaf, RIG_TIMEOUT_S)
 	old = rig_guest_write(rig, 2);
 	mem_bracket(rig_vaddr(rig, 2));
 	EXPECT_EQ(stat_get("late_pins"), 1);
+	/* The IOMMU has the leaf in its cache from here on. */
+	EXPECT_FALSE(rig_dma_read_blocked(rig, 2, old));
 	guest_unmark(rig->guest, 2);
 	EXPECT_EQ(stat_wait("late_pins", 0), 0);
 	EXPECT_EQ(stat_get("released"), 1);

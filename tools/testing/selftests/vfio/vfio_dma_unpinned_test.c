@@ -435,6 +435,7 @@ TEST_F_TIMEOUT(life, unmap_and_map_again, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	old = rig_guest_write(rig, 0);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, 0, old));
 	rig_unmap(rig);
 	EXPECT_TRUE(rig_dma_read_blocked(rig, 0, old));
 	EXPECT_EQ(guest_read(rig->guest, rig_iova(0)), old);
