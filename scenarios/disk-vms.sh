@@ -24,7 +24,7 @@ each() {
 
 # disk_vm_start N MODE MIB ARGUMENTS: MODE is pinned or unpinned.
 disk_vm_start() {
-	vm_start "$1" "$3" "work=disk hold=1 seed=$1 $4" \
+	vm_start "$1" "$3" "work=disk seed=$1 $4" \
 		$("$2" "$(nth "$1" $(devices_of $NVME))")
 }
 

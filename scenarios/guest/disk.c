@@ -3,8 +3,8 @@
  * Fills memory with a pattern, then writes and reads back an NVMe with checks,
  * then verifies the memory. Settings: seed; fill and io in MiB, the latter
  * counting both directions; buffers in MiB: the I/O goes round a pool, so that
- * the host has time to take a buffer before it is used again; hold=1 waits for
- * "fill", "go" before the I/O, and "end".
+ * the host has time to take a buffer before it is used again. Waits for "fill",
+ * "go" before the I/O, and "end".
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -113,25 +113,21 @@ void work_disk(void)
 	struct disk disk = { };
 	size_t pages = setting("fill", 64) * MIB / PAGE;
 	void *memory = new_memory(pages * PAGE);
-	int hold = setting("hold", 0);
 
 	prepare(&disk, DISK, setting("buffers", 32) * MIB / CHUNK);
 	report("phase=ready");
-	if (hold)
-		wait_for("fill");
+	wait_for("fill");
 	report("phase=fill");
 	pattern_fill(memory, pages, disk.seed, 1ull << 32);
 	report("phase=filled");
-	if (hold)
-		wait_for("go");
+	wait_for("go");
 	report("phase=io");
 	exercise(&disk, setting("io", 64) * MIB);
 	report("phase=verify dma_bytes=%lu disk_mismatches=%lu", disk.bytes,
 	       disk.mismatches);
 	report("phase=verified memory_pages=%lu memory_mismatches=%lu", pages,
 	       pattern_mismatches(memory, pages, disk.seed, 1ull << 32));
-	if (hold)
-		wait_for("end");
+	wait_for("end");
 }
 
 /*
