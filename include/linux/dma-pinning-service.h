@@ -23,18 +23,17 @@ struct pci_dev;
 #define DMA_PINNING_REG_STATE		0x28	/* u32 */
 #define DMA_PINNING_REG_ERROR		0x2c	/* u32, last result code */
 #define DMA_PINNING_REG_GENERATION	0x30	/* u64, changes of the state */
-#define DMA_PINNING_REG_LIMIT		0x38	/* u64, pages that the host keeps */
+#define DMA_PINNING_REG_LIMIT		0x38	/* u64, pages that may be marked */
 #define DMA_PINNING_REG_REQUEST		0x40	/* u64, write only */
 #define DMA_PINNING_REG_RESULT		0x48	/* u64 */
 #define DMA_PINNING_REG_END		0x50
 
 #define DMA_PINNING_MAGIC		0x4e495044	/* "DPIN" */
-#define DMA_PINNING_VERSION		1
 
 #define DMA_PINNING_FEATURE_MARKS	BIT_ULL(0)
 #define DMA_PINNING_FEATURE_QUERY	BIT_ULL(1)
 
-/* The host treats us as a guest that does not mark, in all states but READY. */
+/* Passed-through devices can do DMA in READY only. OFF clears the bitmap. */
 #define DMA_PINNING_STATE_OFF		0
 #define DMA_PINNING_STATE_READY		1
 #define DMA_PINNING_STATE_FROZEN	2
@@ -47,6 +46,7 @@ struct pci_dev;
 
 #define DMA_PINNING_OP_READY		1	/* argument: accepted features */
 #define DMA_PINNING_OP_OFF		2
+#define DMA_PINNING_OP_FROZEN		3
 #define DMA_PINNING_OP_QUERY		4	/* argument: segment, bus, devfn */
 
 #define DMA_PINNING_CODE_OK		0
@@ -58,10 +58,21 @@ struct pci_dev;
 
 #ifdef CONFIG_DMA_PINNING
 int dma_pinning_pci_configure(struct pci_dev *pdev);
+bool dma_pinning_service_active(void);
+void dma_pinning_crash(void);
 #else
 static inline int dma_pinning_pci_configure(struct pci_dev *pdev)
 {
 	return 0;
+}
+
+static inline bool dma_pinning_service_active(void)
+{
+	return false;
+}
+
+static inline void dma_pinning_crash(void)
+{
 }
 #endif
 

@@ -10,7 +10,9 @@
 #include <linux/jump_label.h>
 #include <linux/types.h>
 
+struct dev_pagemap;
 struct dma_pinning;
+struct range;
 struct seq_file;
 
 #ifdef CONFIG_DMA_PINNING
@@ -19,10 +21,14 @@ DECLARE_STATIC_KEY_FALSE(dma_pinning_key);
 
 bool __dma_pinning_pin(phys_addr_t phys, size_t size);
 void __dma_pinning_unpin(phys_addr_t phys, size_t size);
-void __dma_pinning_mark(phys_addr_t phys, size_t size);
+bool __dma_pinning_mark(phys_addr_t phys, size_t size);
+int __dma_pinning_add_pgmap(struct dev_pagemap *pgmap, struct range *range);
+void __dma_pinning_remove_pgmap(struct dev_pagemap *pgmap, struct range *range);
 
-struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages);
+struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages,
+				       unsigned long limit);
 void dma_pinning_destroy(struct dma_pinning *dp);
+unsigned long dma_pinning_adopt(struct dma_pinning *dp);
 void dma_pinning_enable(struct dma_pinning *dp);
 void dma_pinning_show(struct dma_pinning *dp, struct seq_file *m);
 
@@ -36,6 +42,39 @@ static inline bool dma_pinning_active(struct device *dev)
 	       !dev_dma_pinning_exempt(dev);
 }
 
+/**
+ * dma_pinning_add_pgmap() - ZONE_DEVICE memory is about to be made
+ * @pgmap: describes it
+ * @range: the part of it
+ *
+ * Makes counters for its pages, or else each page that a device gets would be
+ * marked for good.
+ *
+ * Context: process, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+static inline int dma_pinning_add_pgmap(struct dev_pagemap *pgmap,
+					struct range *range)
+{
+	if (!static_branch_unlikely(&dma_pinning_key))
+		return 0;
+	return __dma_pinning_add_pgmap(pgmap, range);
+}
+
+/**
+ * dma_pinning_remove_pgmap() - ZONE_DEVICE memory has gone
+ * @pgmap: as given to dma_pinning_add_pgmap()
+ * @range: as given to dma_pinning_add_pgmap()
+ *
+ * Context: process, may sleep.
+ */
+static inline void dma_pinning_remove_pgmap(struct dev_pagemap *pgmap,
+					    struct range *range)
+{
+	if (static_branch_unlikely(&dma_pinning_key))
+		__dma_pinning_remove_pgmap(pgmap, range);
+}
+
 #else /* !CONFIG_DMA_PINNING */
 
 static inline bool __dma_pinning_pin(phys_addr_t phys, size_t size)
@@ -47,13 +86,25 @@ static inline void __dma_pinning_unpin(phys_addr_t phys, size_t size)
 {
 }
 
-static inline void __dma_pinning_mark(phys_addr_t phys, size_t size)
+static inline bool __dma_pinning_mark(phys_addr_t phys, size_t size)
 {
+	return true;
 }
 
 static inline bool dma_pinning_active(struct device *dev)
 {
 	return false;
+}
+
+static inline int dma_pinning_add_pgmap(struct dev_pagemap *pgmap,
+					struct range *range)
+{
+	return 0;
+}
+
+static inline void dma_pinning_remove_pgmap(struct dev_pagemap *pgmap,
+					    struct range *range)
+{
 }
 
 #endif /* CONFIG_DMA_PINNING */
@@ -66,8 +117,8 @@ static inline bool dma_pinning_active(struct device *dev)
  * @size: bytes
  *
  * Context: any. Does not allocate or sleep.
- * Return: %false if a page cannot be touched; the mapping must fail, and
- * nothing is left to be undone.
+ * Return: %false if a page cannot be touched, or the host allows no more marks;
+ * the mapping must fail, and nothing is left to be undone.
  */
 static inline bool dma_pinning_pin(struct device *dev, phys_addr_t phys,
 				   size_t size)
@@ -93,21 +144,23 @@ static inline void dma_pinning_unpin(struct device *dev, phys_addr_t phys,
 }
 
 /**
- * dma_pinning_mark() - mark pages for good, without counter and touch
+ * dma_pinning_mark() - start of a mapping: count and mark its pages, no touch
  * @dev: device that gets access
  * @phys: address of the memory
  * @size: bytes
  *
  * For memory that the direct map may not have, or not as cacheable memory.
- * The caller's next write to it serves as the touch.
+ * The caller's next write to it serves as the touch. dma_pinning_unpin() is the
+ * end of the mapping.
  *
- * Context: any.
+ * Context: any. Does not allocate or sleep.
+ * Return: %false if the host allows no more marks; the mapping must fail, and
+ * nothing is left to be undone.
  */
-static inline void dma_pinning_mark(struct device *dev, phys_addr_t phys,
+static inline bool dma_pinning_mark(struct device *dev, phys_addr_t phys,
 				    size_t size)
 {
-	if (dma_pinning_active(dev))
-		__dma_pinning_mark(phys, size);
+	return !dma_pinning_active(dev) || __dma_pinning_mark(phys, size);
 }
 
 #endif /* _LINUX_DMA_PINNING_H */

@@ -29,18 +29,24 @@
  *
  *	0			no mapping, and no mark
  *	1 ..			mappings; marked once the first user has got there
- *	DMA_PINNING_STUCK	saturated: never changes again, marked for good
+ *	DMA_PINNING_STUCK	saturated, inherited from a former kernel, or left
+ *				BUSY: never changes again, marked for good
  *	DMA_PINNING_BUSY	the last user clears the mark; others wait
- *	DMA_PINNING_NOT_RAM	no memory when the counters were made: unused
+ *	DMA_PINNING_NOT_RAM	no memory: unused
  *
  * BUSY keeps "the count becomes 0" and "the mark is cleared" together.
  * Otherwise a new user could count and mark in between, and lose its mark. It is
  * held with interrupts off for two stores, so waiting for it is short and cannot
  * deadlock; only a CPU that was stopped for a crash may hold it for ever, see
- * count_get().
+ * wait_while_busy().
+ *
+ * The host keeps marked pages up to a limit. A page that gets a mark takes one
+ * page of it, a mapping for which there is none is refused: pinning_quota.c.
+ * Counters come and go with the memory that they are for: pinning_counters.c.
  *
  * Everything here but creation is lockless, does not allocate and runs in any
- * context: the counters are atomic, and the rest does not change while in use.
+ * context: counters and quota are atomic, counters live as long as their memory,
+ * and the rest does not change while in use.
  */
 #define pr_fmt(fmt) "dma-pinning: " fmt
 
@@ -50,17 +56,18 @@
 #include <linux/cache.h>
 #include <linux/delay.h>
 #include <linux/dma-pinning.h>
-#include <linux/ioport.h>
-#include <linux/memblock.h> /* for max_pfn */
+#include <linux/export.h>
+#include <linux/io.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
+#include <linux/nmi.h>
 #include <linux/pfn.h>
 #include <linux/printk.h>
+#include <linux/range.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <linux/vmalloc.h>
 #include <asm/dma-pinning.h>
 #include "pinning.h"
 
@@ -68,6 +75,8 @@
 #define BUSY_SPINS_IN_OOPS	100000
 
 DEFINE_STATIC_KEY_FALSE(dma_pinning_key);
+/* For inline functions of virtio. */
+EXPORT_SYMBOL_GPL(dma_pinning_key);
 
 /* Set once, before dma_pinning_key is enabled. */
 static struct dma_pinning *dma_pinning __read_mostly;
@@ -77,8 +86,11 @@ static const char * const event_names[] = {
 	[DMA_PINNING_KEPT]		= "kept",
 	[DMA_PINNING_UNBALANCED]	= "unbalanced",
 	[DMA_PINNING_UNCOUNTED]		= "uncounted",
+	[DMA_PINNING_INHERITED]		= "inherited",
 	[DMA_PINNING_OUTSIDE]		= "outside",
 	[DMA_PINNING_UNTOUCHABLE]	= "untouchable",
+	[DMA_PINNING_UNCACHED]		= "uncached",
+	[DMA_PINNING_OVER_LIMIT]	= "over_limit",
 };
 
 #ifdef CONFIG_DMA_PINNING_TEST
@@ -121,22 +133,22 @@ static void count_event(struct dma_pinning *dp, enum dma_pinning_event event)
 	atomic_long_inc(&dp->events[event]);
 }
 
+/* What every mapping reads has cache lines without anything that is counted. */
+static_assert(offsetof(struct dma_pinning, quota.stock) / SMP_CACHE_BYTES <
+	      offsetof(struct dma_pinning, quota.reserved) / SMP_CACHE_BYTES ||
+	      !IS_ENABLED(CONFIG_SMP));
+static_assert(offsetof(struct dma_pinning, quota.reserved) / SMP_CACHE_BYTES <
+	      offsetof(struct dma_pinning, events) / SMP_CACHE_BYTES ||
+	      !IS_ENABLED(CONFIG_SMP));
+
 /*
- * Does a page want a mark and a touch? If it has a counter, that goes to @count,
- * else NULL. Without one it must be known to be memory: a touch of MMIO would
- * be a write to a register.
+ * Without a counter, a page must be known to be memory: a touch of MMIO would be
+ * a write to a register.
  */
-static bool page_wanted(struct dma_pinning *dp, unsigned long pfn, u16 **count)
+static bool known_as_memory(unsigned long pfn)
 {
 	struct page *page;
 
-	if (likely(pfn < dp->ncounts &&
-		   READ_ONCE(dp->counts[pfn]) != DMA_PINNING_NOT_RAM)) {
-		*count = &dp->counts[pfn];
-		return true;
-	}
-
-	*count = NULL;
 	if (!pfn_valid(pfn))
 		return false;
 	page = pfn_to_page(pfn);
@@ -145,39 +157,118 @@ static bool page_wanted(struct dma_pinning *dp, unsigned long pfn, u16 **count)
 	return !PageReserved(page);
 }
 
+static void set_mark(struct dma_pinning *dp, unsigned long pfn)
+{
+	/* Most marks are set already: keep their cache line shared. */
+	if (!test_bit_le(pfn, dp->marks) && !skip_mark)
+		set_bit_le(pfn, dp->marks);
+}
+
+static bool page_wanted(struct dma_pinning *dp, unsigned long pfn)
+{
+	guard(rcu)();
+	return dma_pinning_counter(dp, pfn) || known_as_memory(pfn);
+}
+
+/* Is the page, with all of its mappings, write-back? */
+static bool page_cached(struct dma_pinning *dp, unsigned long pfn)
+{
+	if (likely(!pfn_valid(pfn) || arch_dma_pinning_cached(pfn_to_page(pfn))))
+		return true;
+	count_event(dp, DMA_PINNING_UNCACHED);
+	pr_err_ratelimited("page %#lx is not cached, mapping refused\n", pfn);
+	return false;
+}
+
+VISIBLE_IF_KUNIT bool dma_pinning_touch(struct dma_pinning *dp,
+					unsigned long pfn, void *addr)
+{
+	KUNIT_STATIC_STUB_REDIRECT(dma_pinning_touch, dp, pfn, addr);
+	return arch_dma_pinning_touch(addr);
+}
+
+static bool touch_page(struct dma_pinning *dp, unsigned long pfn, void *addr)
+{
+	if (skip_touch || !page_wanted(dp, pfn))
+		return true;
+	if (unlikely(!page_cached(dp, pfn)))
+		return false;
+	if (likely(dma_pinning_touch(dp, pfn, addr)))
+		return true;
+	count_event(dp, DMA_PINNING_UNTOUCHABLE);
+	pr_err_ratelimited("cannot write to page %#lx, mapping refused\n", pfn);
+	return false;
+}
+
 /*
  * A CPU that was stopped by an NMI may have left BUSY behind. The others must
- * get through their last words even so, with a mark that stays.
+ * get through their last words even so. The page stays marked for good then, and
+ * so their end of the mapping changes nothing: it must not uncount others.
  */
-static void count_get(struct dma_pinning *dp, unsigned long pfn, u16 *count)
+static u16 wait_while_busy(struct dma_pinning *dp, u16 *count)
 {
 	unsigned int spins = 0;
+	u16 old;
+
+	while ((old = READ_ONCE(*count)) == DMA_PINNING_BUSY) {
+		if (oops_in_progress && ++spins > BUSY_SPINS_IN_OOPS) {
+			/* Nothing to order: the page is marked next. */
+			if (try_cmpxchg_relaxed(count, &old, DMA_PINNING_STUCK))
+				count_event(dp, DMA_PINNING_UNCOUNTED);
+		} else {
+			cpu_relax();
+		}
+	}
+	return old;
+}
+
+/* Return: %false if there is no page left to be marked */
+static bool count_get(struct dma_pinning *dp, unsigned long pfn, u16 *count)
+{
 	u16 old = READ_ONCE(*count);
+	bool taken = false;
 
 	do {
-		while (unlikely(old == DMA_PINNING_BUSY)) {
-			if (oops_in_progress && ++spins > BUSY_SPINS_IN_OOPS) {
-				count_event(dp, DMA_PINNING_UNCOUNTED);
-				return;
-			}
-			cpu_relax();
-			old = READ_ONCE(*count);
+		if (unlikely(old == DMA_PINNING_BUSY))
+			old = wait_while_busy(dp, count);
+		if (unlikely(old >= DMA_PINNING_STUCK))
+			break;
+		if (!old && !taken) {
+			taken = dma_pinning_quota_take(&dp->quota);
+			if (unlikely(!taken))
+				return false;
 		}
-		if (unlikely(old == DMA_PINNING_STUCK))
-			return;
 		/* Acquires what count_put_last() released. Litmus: count-acquire */
 	} while (!try_cmpxchg(count, &old, old + 1));
+
+	/* Somebody else was the first. */
+	if (unlikely(taken && old))
+		dma_pinning_quota_give(&dp->quota);
 
 	if (unlikely(old + 1 == DMA_PINNING_STUCK)) {
 		count_event(dp, DMA_PINNING_SATURATED);
 		pr_warn_ratelimited("page %#lx has too many mappings, it stays marked\n",
 				    pfn);
 	}
+	return true;
+}
+
+/*
+ * Somebody has given up waiting for us, and its device may use the page already:
+ * bring mark and page back.
+ */
+static void restore_mark(struct dma_pinning *dp, unsigned long pfn)
+{
+	set_mark(dp, pfn);
+	/* As in dma_pinning_get(). Litmus: mark-touch */
+	smp_mb();
+	touch_page(dp, pfn, phys_to_virt(PFN_PHYS(pfn)));
 }
 
 /* Return: %false if the counter is not 1 any more */
 static bool count_put_last(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 {
+	u16 busy = DMA_PINNING_BUSY;
 	unsigned long flags;
 	bool last;
 
@@ -191,7 +282,10 @@ static bool count_put_last(struct dma_pinning *dp, unsigned long pfn, u16 *count
 		 * Pairs with the cmpxchg in count_get(): clear before set.
 		 * Litmus: count-release
 		 */
-		smp_store_release(count, 0);
+		if (likely(try_cmpxchg_release(count, &busy, 0)))
+			dma_pinning_quota_give(&dp->quota);
+		else
+			restore_mark(dp, pfn);
 	}
 	local_irq_restore(flags);
 
@@ -205,6 +299,7 @@ static void count_put(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 	for (;;) {
 		switch (old) {
 		case 0:
+		case DMA_PINNING_NOT_RAM:
 		case DMA_PINNING_BUSY:
 			count_event(dp, DMA_PINNING_UNBALANCED);
 			pr_err_ratelimited("end of a mapping of page %#lx that was not counted\n",
@@ -226,41 +321,95 @@ static void count_put(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 	}
 }
 
-static void set_mark(struct dma_pinning *dp, unsigned long pfn)
+/* Return: %false if there is no page left to be marked */
+static bool mark_for_good(struct dma_pinning *dp, unsigned long pfn)
 {
-	/* Most marks are set already: keep their cache line shared. */
-	if (!test_bit_le(pfn, dp->marks) && !skip_mark)
-		set_bit_le(pfn, dp->marks);
-}
-
-static void mark_page(struct dma_pinning *dp, unsigned long pfn)
-{
-	u16 *count;
-
-	if (!page_wanted(dp, pfn, &count))
-		return;
-	if (unlikely(pfn >= dp->npages)) {
-		count_event(dp, DMA_PINNING_OUTSIDE);
-		return;
-	}
-
-	if (likely(count))
-		count_get(dp, pfn, count);
+	if (test_bit_le(pfn, dp->marks) || skip_mark)
+		return true;
+	if (!dma_pinning_quota_take(&dp->quota))
+		return false;
+	/* Marked once, paid once. The caller's barrier is before its touch. */
+	if (test_and_set_bit_le(pfn, dp->marks))
+		dma_pinning_quota_give(&dp->quota);
 	else
 		count_event(dp, DMA_PINNING_UNCOUNTED);
-	set_mark(dp, pfn);
+	return true;
 }
 
-VISIBLE_IF_KUNIT bool dma_pinning_touch(struct dma_pinning *dp,
-					unsigned long pfn, void *addr)
+/*
+ * @all: mark the page even if it is not known to be memory.
+ * Return: %false if there is no page left to be marked
+ */
+static bool mark_page(struct dma_pinning *dp, unsigned long pfn, bool all)
 {
 	u16 *count;
 
-	KUNIT_STATIC_STUB_REDIRECT(dma_pinning_touch, dp, pfn, addr);
-
-	if (skip_touch || !page_wanted(dp, pfn, &count))
+	guard(rcu)();
+	count = dma_pinning_counter(dp, pfn);
+	if (likely(count)) {
+		if (!count_get(dp, pfn, count))
+			return false;
+		set_mark(dp, pfn);
 		return true;
-	return arch_dma_pinning_touch(addr);
+	}
+
+	if (!all && !known_as_memory(pfn))
+		return true;
+	if (pfn >= dp->npages) {
+		count_event(dp, DMA_PINNING_OUTSIDE);
+		return true;
+	}
+	return mark_for_good(dp, pfn);
+}
+
+/*
+ * The host may have to bring back each page of a large buffer. A mapping may be
+ * made in atomic context, so we can't give the CPU away; but it isn't stuck.
+ */
+VISIBLE_IF_KUNIT void dma_pinning_alive(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(dma_pinning_alive);
+	touch_nmi_watchdog();
+}
+
+static void after_page(unsigned long pfn)
+{
+	if (unlikely(!(pfn % DMA_PINNING_BATCH)))
+		dma_pinning_alive();
+}
+
+static void put_pages(struct dma_pinning *dp, unsigned long pfn,
+		      unsigned long end)
+{
+	u16 *count;
+
+	for (; pfn < end; pfn++) {
+		guard(rcu)();
+		count = dma_pinning_counter(dp, pfn);
+		if (likely(count))
+			count_put(dp, pfn, count);
+		after_page(pfn);
+	}
+}
+
+/* Return: %false if there are not enough pages left; nothing is counted then */
+static bool mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size,
+		       bool all)
+{
+	unsigned long end = PFN_UP(phys + size);
+	unsigned long pfn;
+
+	for (pfn = PHYS_PFN(phys); pfn < end; pfn++) {
+		if (unlikely(!mark_page(dp, pfn, all))) {
+			count_event(dp, DMA_PINNING_OVER_LIMIT);
+			pr_err_ratelimited("mapping refused: the host's limit of %lu marked pages is reached\n",
+					   dp->quota.limit);
+			put_pages(dp, PHYS_PFN(phys), pfn);
+			return false;
+		}
+		after_page(pfn);
+	}
+	return true;
 }
 
 /**
@@ -272,7 +421,8 @@ VISIBLE_IF_KUNIT bool dma_pinning_touch(struct dma_pinning *dp,
  * Only bytes of the buffer are touched.
  *
  * Context: any.
- * Return: %false if a page cannot be touched; nothing is counted then.
+ * Return: %false if the host's limit is reached or a page cannot be touched;
+ * nothing is counted then.
  */
 bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 {
@@ -280,8 +430,8 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 	phys_addr_t addr = phys;
 	unsigned long pfn;
 
-	for (pfn = PHYS_PFN(phys); pfn < end; pfn++)
-		mark_page(dp, pfn);
+	if (unlikely(!mark_pages(dp, phys, size, false)))
+		return false;
 
 	/*
 	 * Pairs with the host's barrier between the removal of the guest's
@@ -291,14 +441,12 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 	pause_before_touch();
 
 	for (pfn = PHYS_PFN(phys); pfn < end; pfn++) {
-		if (unlikely(!dma_pinning_touch(dp, pfn, phys_to_virt(addr)))) {
-			count_event(dp, DMA_PINNING_UNTOUCHABLE);
-			pr_err_ratelimited("cannot write to page %#lx, mapping refused\n",
-					   pfn);
+		if (unlikely(!touch_page(dp, pfn, phys_to_virt(addr)))) {
 			dma_pinning_put(dp, phys, size);
 			return false;
 		}
 		addr = PFN_PHYS(pfn + 1);
+		after_page(pfn);
 	}
 	return true;
 }
@@ -306,8 +454,8 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 /**
  * dma_pinning_put() - uncount the pages of a buffer
  * @dp: marks and counters
- * @phys: as given to dma_pinning_get()
- * @size: as given to dma_pinning_get()
+ * @phys: as given to dma_pinning_get() or dma_pinning_hold()
+ * @size: as given to it
  *
  * Pages whose count becomes zero lose their mark. A page that was not counted
  * is reported and left as it is.
@@ -316,42 +464,29 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
  */
 void dma_pinning_put(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 {
-	unsigned long end = PFN_UP(phys + size);
-	unsigned long pfn;
-	u16 *count;
-
-	for (pfn = PHYS_PFN(phys); pfn < end; pfn++) {
-		if (page_wanted(dp, pfn, &count) && count)
-			count_put(dp, pfn, count);
-	}
+	put_pages(dp, PHYS_PFN(phys), PFN_UP(phys + size));
 }
 
 /**
- * dma_pinning_keep() - mark the pages of a buffer for good
+ * dma_pinning_hold() - count and mark the pages of a buffer without a touch
  * @dp: marks and counters
  * @phys: address of the buffer
  * @size: bytes
  *
- * The caller touches the pages afterwards, in whatever way they allow.
+ * The caller touches the pages afterwards, in whatever way they allow. Pages
+ * without a counter, which the kernel may not know as memory, are marked for good.
  *
  * Context: any.
+ * Return: %false if the host's limit is reached; nothing is counted then.
  */
-void dma_pinning_keep(struct dma_pinning *dp, phys_addr_t phys, size_t size)
+bool dma_pinning_hold(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 {
-	unsigned long end = PFN_UP(phys + size);
-	unsigned long pfn;
-
-	for (pfn = PHYS_PFN(phys); pfn < end; pfn++) {
-		if (pfn >= dp->npages) {
-			count_event(dp, DMA_PINNING_OUTSIDE);
-			continue;
-		}
-		count_event(dp, DMA_PINNING_UNCOUNTED);
-		set_mark(dp, pfn);
-	}
+	if (!mark_pages(dp, phys, size, true))
+		return false;
 	/* As in dma_pinning_get(). Litmus: mark-touch */
 	smp_mb();
 	pause_before_touch();
+	return true;
 }
 
 /* The slow halves of the hooks, see include/linux/dma-pinning.h. */
@@ -365,33 +500,9 @@ void __dma_pinning_unpin(phys_addr_t phys, size_t size)
 	dma_pinning_put(dma_pinning, phys, size);
 }
 
-void __dma_pinning_mark(phys_addr_t phys, size_t size)
+bool __dma_pinning_mark(phys_addr_t phys, size_t size)
 {
-	dma_pinning_keep(dma_pinning, phys, size);
-}
-
-static int use_counters(unsigned long pfn, unsigned long nr_pages, void *arg)
-{
-	struct dma_pinning *dp = arg;
-
-	memset(dp->counts + pfn, 0, nr_pages * sizeof(*dp->counts));
-	return 0;
-}
-
-/*
- * Memory that comes later has no counter: either it lies above today's, or it
- * is found to be NOT_RAM.
- */
-static void init_counters(struct dma_pinning *dp)
-{
-	unsigned long pfn;
-
-	for (pfn = 0; pfn < dp->ncounts; pfn++)
-		dp->counts[pfn] = DMA_PINNING_NOT_RAM;
-
-	/* UML does not list its memory, but has nothing else either. */
-	if (walk_system_ram_range(0, dp->ncounts, dp, use_counters) < 0)
-		use_counters(0, dp->ncounts, dp);
+	return dma_pinning_hold(dma_pinning, phys, size);
 }
 
 /**
@@ -399,11 +510,13 @@ static void init_counters(struct dma_pinning *dp)
  * @marks: bitmap shared with the host, mapped write-back and long-aligned; bit
  *	n is for the page at the physical address n * PAGE_SIZE
  * @npages: pages that the bitmap covers
+ * @limit: pages that may be marked at a time, not 0
  *
  * Context: process, may sleep.
  * Return: the object, or NULL if there is not enough memory.
  */
-struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages)
+struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages,
+				       unsigned long limit)
 {
 	struct dma_pinning *dp;
 
@@ -413,14 +526,17 @@ struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages)
 
 	dp->marks = marks;
 	dp->npages = npages;
-	dp->ncounts = min(npages, max_pfn);
-	dp->counts = vmalloc_array(dp->ncounts, sizeof(*dp->counts));
-	if (!dp->counts) {
-		kfree(dp);
-		return NULL;
-	}
-	init_counters(dp);
+	if (dma_pinning_quota_init(&dp->quota, limit))
+		goto free;
+	if (dma_pinning_counters_init(dp))
+		goto exit_quota;
 	return dp;
+
+exit_quota:
+	dma_pinning_quota_exit(&dp->quota);
+free:
+	kfree(dp);
+	return NULL;
 }
 
 /**
@@ -433,8 +549,23 @@ void dma_pinning_destroy(struct dma_pinning *dp)
 {
 	if (!dp)
 		return;
-	vfree(dp->counts);
+	dma_pinning_counters_exit(dp);
+	dma_pinning_quota_exit(&dp->quota);
 	kfree(dp);
+}
+
+/**
+ * dma_pinning_adopt() - keep the marks that a former kernel has left
+ * @dp: made by dma_pinning_create(), not enabled yet
+ *
+ * Context: process, may sleep.
+ * Return: how many there are. If they reach the limit, all mappings of other
+ * pages will be refused.
+ */
+unsigned long dma_pinning_adopt(struct dma_pinning *dp)
+{
+	dma_pinning_counters_adopt(dp);
+	return atomic_long_read(&dp->events[DMA_PINNING_INHERITED]);
 }
 
 /**
@@ -448,22 +579,32 @@ void dma_pinning_destroy(struct dma_pinning *dp)
  */
 void dma_pinning_enable(struct dma_pinning *dp)
 {
+	KUNIT_STATIC_STUB_REDIRECT(dma_pinning_enable, dp);
 	dma_pinning = dp;
 	static_branch_enable(&dma_pinning_key);
 }
 
-static unsigned long count_mapped(struct dma_pinning *dp)
+/* Can devices get addresses of this ZONE_DEVICE memory that are not MMIO? */
+static bool pgmap_counted(struct dev_pagemap *pgmap)
 {
-	unsigned long pfn, mapped = 0;
+	return pgmap->type != MEMORY_DEVICE_PRIVATE &&
+	       pgmap->type != MEMORY_DEVICE_PCI_P2PDMA;
+}
 
-	for (pfn = 0; pfn < dp->ncounts; pfn++) {
-		u16 count = READ_ONCE(dp->counts[pfn]);
+/* The hooks of memremap_pages(), see include/linux/dma-pinning.h. */
+int __dma_pinning_add_pgmap(struct dev_pagemap *pgmap, struct range *range)
+{
+	if (!pgmap_counted(pgmap))
+		return 0;
+	return dma_pinning_counters_add(dma_pinning, PHYS_PFN(range->start),
+					PHYS_PFN(range_len(range)));
+}
 
-		mapped += count && count != DMA_PINNING_NOT_RAM;
-		if (!(pfn % SZ_64K))
-			cond_resched();
-	}
-	return mapped;
+void __dma_pinning_remove_pgmap(struct dev_pagemap *pgmap, struct range *range)
+{
+	if (pgmap_counted(pgmap))
+		dma_pinning_counters_remove(dma_pinning, PHYS_PFN(range->start),
+					    PHYS_PFN(range_len(range)));
 }
 
 /**
@@ -471,8 +612,9 @@ static unsigned long count_mapped(struct dma_pinning *dp)
  * @dp: marks and counters
  * @m: where to print to
  *
- * "mapped" and "marked" are pages. The other values are explained at enum
- * dma_pinning_event.
+ * "limit" is in pages, like "mapped" and "marked", and "reserved" is what is
+ * taken of it, with what the CPUs have in stock. The other values are explained
+ * at enum dma_pinning_event.
  *
  * Context: process, may sleep.
  */
@@ -480,8 +622,10 @@ void dma_pinning_show(struct dma_pinning *dp, struct seq_file *m)
 {
 	enum dma_pinning_event i;
 
+	seq_printf(m, "limit: %lu\n", dp->quota.limit);
+	seq_printf(m, "reserved: %ld\n", atomic_long_read(&dp->quota.reserved));
 	seq_printf(m, "covered: %lu\n", dp->npages);
-	seq_printf(m, "mapped: %lu\n", count_mapped(dp));
+	seq_printf(m, "mapped: %lu\n", dma_pinning_counters_in_use(dp));
 	seq_printf(m, "marked: %zu\n",
 		   memweight(dp->marks, DIV_ROUND_UP(dp->npages, BITS_PER_BYTE)));
 	for (i = 0; i < DMA_PINNING_NR_EVENTS; i++)

@@ -6,6 +6,8 @@
 #include <linux/compiler.h>
 #include <linux/types.h>
 
+struct page;
+
 /*
  * UML serves the unit tests: it has no devices that a host passes through,
  * and no pages that the touch could fault on. Litmus: mark-touch
@@ -15,6 +17,11 @@ static inline bool arch_dma_pinning_touch(void *addr)
 	u8 val = READ_ONCE(*(u8 *)addr);
 
 	cmpxchg((u8 *)addr, val, val);
+	return true;
+}
+
+static inline bool arch_dma_pinning_cached(struct page *page)
+{
 	return true;
 }
 

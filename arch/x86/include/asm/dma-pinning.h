@@ -2,6 +2,9 @@
 #ifndef _ASM_X86_DMA_PINNING_H
 #define _ASM_X86_DMA_PINNING_H
 
+#include <linux/bits.h>
+#include <linux/mm_types.h>
+#include <linux/page-flags.h>
 #include <linux/types.h>
 #include <asm/asm.h>
 #include <asm/memtype.h>
@@ -25,6 +28,21 @@ static __always_inline bool arch_dma_pinning_touch(void *addr)
 	return true;
 fault:
 	return false;
+}
+
+/**
+ * arch_dma_pinning_cached() - is a page of memory mapped write-back everywhere?
+ * @page: the page
+ *
+ * A driver that wants it otherwise, as graphics drivers do, changes the direct
+ * map too, which is where the touch goes. Two flags of the page tell the type
+ * that it has then; both are clear for write-back, see arch/x86/mm/pat/memtype.c.
+ *
+ * Context: any.
+ */
+static inline bool arch_dma_pinning_cached(struct page *page)
+{
+	return !(READ_ONCE(page->flags) & (BIT(PG_arch_1) | BIT(PG_arch_2)));
 }
 
 /**

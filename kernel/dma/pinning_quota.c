@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How many pages may be marked at a time.
+ *
+ * The host keeps marked pages up to a limit, and takes pages in spite of their
+ * marks beyond it: the device that uses them then faults. So mappings that would
+ * go over the limit are refused here, where a driver can deal with it.
+ *
+ * A page is taken from the quota before its mark is set, and given back after its
+ * mark is clear. At all times
+ *
+ *	marked pages <= reserved <= limit
+ *
+ * and reserved - marked is what the stocks of all CPUs have, plus what is between
+ * the two: a mapping takes from its CPU's stock, and its end gives to it, so that
+ * usually no cache line moves between CPUs. An empty stock is filled from what is
+ * left below the limit, a full one returns some. When little is left, CPUs take
+ * single pages, and when nothing is left, single pages from the stocks of others,
+ * so that the limit can be used up whatever CPU has given back last.
+ *
+ * Pages on their way between a stock and the reserve are in neither for a moment.
+ * Then a CPU that needs the very last page may find none and refuse its mapping,
+ * although one is about to be there; it looks several times.
+ *
+ * There is no lock: stocks are changed by atomic operations, because any CPU takes
+ * from them, and mappings are made in any context.
+ */
+#include <linux/cpumask.h>
+#include <linux/irqflags.h>
+#include <linux/minmax.h>
+#include <linux/percpu.h>
+#include <linux/processor.h>
+#include "pinning.h"
+
+/* Not more than this in one go, so that stocks hold back little. */
+#define BATCH_MAX	64
+/* A CPU's share of the limit that may lie in its stock is one of so many parts. */
+#define STOCK_PARTS	8
+/* How often to look before the quota counts as used up. */
+#define TRIES		4
+
+/**
+ * dma_pinning_quota_init() - set the limit of marks
+ * @quota: uninitialized
+ * @limit: pages that may be marked at a time, not 0
+ *
+ * Context: process, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int dma_pinning_quota_init(struct dma_pinning_quota *quota, unsigned long limit)
+{
+	unsigned long share = limit / num_possible_cpus() / STOCK_PARTS;
+
+	quota->limit = min(limit, LONG_MAX);
+	quota->batch = clamp(share, 1, BATCH_MAX);
+	quota->scarce = 2L * quota->batch * num_possible_cpus();
+	atomic_long_set(&quota->reserved, 0);
+	quota->stock = alloc_percpu(atomic_t);
+	return quota->stock ? 0 : -ENOMEM;
+}
+
+/**
+ * dma_pinning_quota_exit() - free what dma_pinning_quota_init() has made
+ * @quota: out of use
+ *
+ * Context: process.
+ */
+void dma_pinning_quota_exit(struct dma_pinning_quota *quota)
+{
+	free_percpu(quota->stock);
+}
+
+/* Return: pages reserved now: a batch, or 1 when there are few left, or 0 */
+static int reserve(struct dma_pinning_quota *quota)
+{
+	long old = atomic_long_read(&quota->reserved);
+	long room;
+	int n;
+
+	do {
+		room = (long)quota->limit - old;
+		if (room <= 0)
+			return 0;
+		n = room > quota->scarce ? quota->batch : 1;
+	} while (!atomic_long_try_cmpxchg_relaxed(&quota->reserved, &old, old + n));
+	return n;
+}
+
+/* Take one page from another CPU's stock. */
+static bool steal(struct dma_pinning_quota *quota)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (atomic_dec_if_positive(per_cpu_ptr(quota->stock, cpu)) >= 0)
+			return true;
+	}
+	return false;
+}
+
+/* With interrupts off, to hold pages back from other CPUs for a short time only. */
+static bool take_slowly(struct dma_pinning_quota *quota)
+{
+	unsigned long flags;
+	bool taken = false;
+	int tries, n;
+
+	local_irq_save(flags);
+	for (tries = 0; !taken && tries < TRIES; tries++) {
+		n = reserve(quota);
+		if (n > 1)
+			atomic_add(n - 1, raw_cpu_ptr(quota->stock));
+		taken = n || steal(quota);
+		if (!taken)
+			cpu_relax();
+	}
+	local_irq_restore(flags);
+	return taken;
+}
+
+/**
+ * dma_pinning_quota_take() - ask for a page's mark
+ * @quota: the quota
+ *
+ * Context: any.
+ * Return: %false if the limit is reached.
+ */
+bool dma_pinning_quota_take(struct dma_pinning_quota *quota)
+{
+	/* If we move to another CPU now, it is still a stock. */
+	if (likely(atomic_dec_if_positive(raw_cpu_ptr(quota->stock)) >= 0))
+		return true;
+	return take_slowly(quota);
+}
+
+static void return_batch(struct dma_pinning_quota *quota, atomic_t *stock)
+{
+	unsigned long flags;
+	int old;
+
+	local_irq_save(flags);
+	old = atomic_read(stock);
+	while (old >= quota->batch) {
+		if (atomic_try_cmpxchg_relaxed(stock, &old, old - quota->batch)) {
+			atomic_long_sub(quota->batch, &quota->reserved);
+			break;
+		}
+	}
+	local_irq_restore(flags);
+}
+
+/**
+ * dma_pinning_quota_give() - a page's mark has been cleared
+ * @quota: the quota that it was taken from
+ *
+ * Context: any.
+ */
+void dma_pinning_quota_give(struct dma_pinning_quota *quota)
+{
+	atomic_t *stock = raw_cpu_ptr(quota->stock);
+
+	/* Fully ordered: the mark is clear before another page can be marked. */
+	if (unlikely(atomic_inc_return(stock) > 2 * quota->batch))
+		return_batch(quota, stock);
+}
+
+/**
+ * dma_pinning_quota_force() - count marks that are there already
+ * @quota: the quota
+ * @n: pages, which are never given back; may exceed the limit, and then nothing
+ *	else can be taken
+ *
+ * Context: before the first dma_pinning_quota_take().
+ */
+void dma_pinning_quota_force(struct dma_pinning_quota *quota, unsigned long n)
+{
+	atomic_long_add(n, &quota->reserved);
+}
+
+/**
+ * dma_pinning_quota_used() - pages that have been taken and not given back
+ * @quota: the quota
+ *
+ * Context: any. Exact while nobody takes or gives.
+ */
+unsigned long dma_pinning_quota_used(struct dma_pinning_quota *quota)
+{
+	long used = atomic_long_read(&quota->reserved);
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		used -= atomic_read(per_cpu_ptr(quota->stock, cpu));
+	return max(used, 0L);
+}
