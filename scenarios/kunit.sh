@@ -1,4 +1,4 @@
-# shellcheck shell=dash
+# shellcheck shell=dash disable=SC2317 # called by check
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=the KUnit suites of the series pass in the kernel of the host

@@ -219,16 +219,55 @@ static void test_later_version(struct kunit *test)
 	EXPECT_REQUESTS(test, DMA_PINNING_OP_READY);
 }
 
-static void decline(struct service_test *t) { service.declined = true; }
-static void too_late(struct service_test *t) { service.state = SERVICE_INACTIVE; }
-static void version_0(struct service_test *t) { t->version = 0; }
-static void small_size(struct service_test *t) { t->size = DMA_PINNING_REG_END - 8; }
-static void large_granule(struct service_test *t) { t->granule = 2 * PAGE_SIZE; }
-static void no_marks(struct service_test *t) { t->offered = DMA_PINNING_FEATURE_QUERY; }
-static void no_pages(struct service_test *t) { t->npages = 0; }
-static void no_limit(struct service_test *t) { t->limit = 0; }
-static void xdbc(struct service_test *t) { t->xdbc = true; }
-static void refusal(struct service_test *t) { t->refuses = true; }
+static void decline(struct service_test *t)
+{
+	service.declined = true;
+}
+
+static void too_late(struct service_test *t)
+{
+	service.state = SERVICE_INACTIVE;
+}
+
+static void version_0(struct service_test *t)
+{
+	t->version = 0;
+}
+
+static void small_size(struct service_test *t)
+{
+	t->size = DMA_PINNING_REG_END - 8;
+}
+
+static void large_granule(struct service_test *t)
+{
+	t->granule = 2 * PAGE_SIZE;
+}
+
+static void no_marks(struct service_test *t)
+{
+	t->offered = DMA_PINNING_FEATURE_QUERY;
+}
+
+static void no_pages(struct service_test *t)
+{
+	t->npages = 0;
+}
+
+static void no_limit(struct service_test *t)
+{
+	t->limit = 0;
+}
+
+static void xdbc(struct service_test *t)
+{
+	t->xdbc = true;
+}
+
+static void refusal(struct service_test *t)
+{
+	t->refuses = true;
+}
 
 static void no_bitmap(struct service_test *t)
 {
@@ -259,6 +298,7 @@ static const struct unused_case {
 	{ "no memory", no_memory },
 	{ "refused", refusal },
 };
+
 KUNIT_ARRAY_PARAM_DESC(unused, unused_cases, name);
 
 /* Whatever the reason for which we do not mark, the host is told. */
@@ -293,6 +333,7 @@ static const struct takeover_case {
 	{ "frozen", DMA_PINNING_STATE_FROZEN },
 	{ "ready", DMA_PINNING_STATE_READY },
 };
+
 KUNIT_ARRAY_PARAM_DESC(takeover, takeover_cases, name);
 
 /* Nobody has reset the devices of the former kernel: its marks stay. */

@@ -60,13 +60,17 @@ prepare_kunit_uml() {
 	export UML_KERNEL
 }
 
-# test_kunit_uml: fails unless every suite reports ok and there is one.
+# test_kunit_uml: fails unless every suite reports ok, and each of these is there.
 test_kunit_uml() {
-	local log=$OUT/test/kunit-uml.ktap
+	local log=$OUT/test/kunit-uml.ktap suite
+	local suites=(dma_pinning dma_pinning_quota dma_pinning_hooks dma_pinning_service)
 	timeout 300 "$UML_KERNEL" mem=512M con=null con0=fd:0,fd:1 kunit.enable=1 \
 		kunit_shutdown=halt panic_on_warn=1 </dev/null | tr -d '\r' >"$log"
 	cat "$log"
-	grep -q '^ok ' "$log" && ! grep -Eq '^ *not ok |^ *# .*(failed|WARNING)|Kernel panic|BUG:' "$log"
+	for suite in "${suites[@]}"; do
+		grep -q "^ok [0-9]* $suite\$" "$log" || { echo "not ok - suite $suite"; return 1; }
+	done
+	! grep -Eq '^ *not ok |^ *# .*(failed|WARNING)|Kernel panic|BUG:' "$log"
 }
 
 prepare_qtest() {

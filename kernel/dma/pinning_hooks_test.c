@@ -7,7 +7,6 @@
 #include <kunit/device.h>
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
-#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-pinning.h>
 #include <linux/memremap.h>
@@ -236,33 +235,6 @@ static void test_over_limit(struct kunit *test)
 	expect_marks(test, 0);
 }
 
-#ifdef CONFIG_DMA_DECLARE_COHERENT
-/* A pool of the device: counted as well, and full when the limit is reached. */
-static void test_coherent_pool(struct kunit *test)
-{
-	struct device *dev = hooks_device(test);
-	struct pinning_test *ctx = test->priv;
-	dma_addr_t addr;
-	void *cpu;
-
-	pinning_test_set_limit(test, 2);
-	KUNIT_ASSERT_EQ(test, dma_declare_coherent_memory(dev, ctx->phys, ctx->phys,
-							  TEST_PAGES * PAGE_SIZE), 0);
-	KUNIT_EXPECT_NULL(test, dma_alloc_coherent(dev, 4 * PAGE_SIZE, &addr,
-						   GFP_KERNEL));
-	cpu = dma_alloc_coherent(dev, 2 * PAGE_SIZE, &addr, GFP_KERNEL);
-	KUNIT_EXPECT_NOT_NULL(test, cpu);
-	if (cpu) {
-		KUNIT_EXPECT_EQ(test, addr, ctx->phys);
-		expect_marks(test, 0x3);
-		dma_free_coherent(dev, 2 * PAGE_SIZE, cpu, addr);
-	}
-	expect_marks(test, 0);
-	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
-	dma_release_coherent_memory(dev);
-}
-#endif
-
 /* Of the types of ZONE_DEVICE memory, those that are memory get counters. */
 static void test_zone_device(struct kunit *test)
 {
@@ -392,9 +364,6 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(test_alloc_error),
 	KUNIT_CASE(test_alloc_pages),
 	KUNIT_CASE(test_over_limit),
-#ifdef CONFIG_DMA_DECLARE_COHERENT
-	KUNIT_CASE(test_coherent_pool),
-#endif
 	KUNIT_CASE(test_zone_device),
 #ifdef CONFIG_VIRTIO
 	KUNIT_CASE(test_virtio),
