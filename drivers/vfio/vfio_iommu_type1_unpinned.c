@@ -76,6 +76,20 @@ module_param_named(pause_ms, vfio_unpinned_pause_ms, uint, 0644);
 MODULE_PARM_DESC(pause_ms, "TEST: milliseconds to wait between the passes");
 #endif
 
+/*
+ * KVM maps one page of a chunk that has one word. Without PINNED, no bracket has
+ * passed since the gate but VFIO's own: the page table still holds all of it, and
+ * the word may say GATED. With PINNED, that is true of the one page only.
+ */
+static bool unp_must_split(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			   unsigned long word)
+{
+	lockdep_assert_held(&unp->lock);
+	return (word & UNP_HUGE) && (word & UNP_PINNED) &&
+	       !(word & UNP_GATED) &&
+	       vfio_unpinned_covered(unp, vaddr, PAGE_SIZE);
+}
+
 /* One page at the gate. KVM maps no more of it, so neither do we. */
 static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long pfn, bool writable)
@@ -91,7 +105,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	*word &= ~UNP_POPULATE;
 	ok = vfio_unpinned_page_ok(pfn);
 	same = vfio_unpinned_has_pfn(unp, vaddr, UNP_PRESENT, pfn);
-	if (ok && same && writable && chunk->huge && !(*word & UNP_GATED)) {
+	if (ok && same && writable && unp_must_split(unp, vaddr, *word)) {
 		vfio_unpinned_split_word(unp, vaddr);
 		word = vfio_unpinned_word(unp, vaddr, NULL);
 		same = *word & UNP_PRESENT;

@@ -253,6 +253,15 @@ void vfio_unpinned_commit(struct vfio_unpinned_mm *unp)
 		unpin_user_page(unp->unpin[--unp->nr_unpin]);
 }
 
+/* Drop a late pin after the flush. */
+static void unp_unpin(struct vfio_unpinned_mm *unp, struct page *page)
+{
+	lockdep_assert_held(&unp->lock);
+	if (unp->nr_unpin == UNP_UNPIN_BATCH)
+		vfio_unpinned_commit(unp);
+	unp->unpin[unp->nr_unpin++] = page;
+}
+
 /* The device may have written the page up to the flush. */
 static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			unsigned long word)
@@ -261,9 +270,7 @@ static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	folio_mark_dirty(page_folio(unp_page(word)));
 	if (!(word & UNP_PINNED))
 		return;
-	if (unp->nr_unpin == UNP_UNPIN_BATCH)
-		vfio_unpinned_commit(unp);
-	unp->unpin[unp->nr_unpin++] = unp_page(word);
+	unp_unpin(unp, unp_page(word));
 	vfio_unpinned_drop_pin(unp, vaddr);
 }
 
@@ -424,35 +431,65 @@ void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	*word = 0;
 }
 
+/* Does a page of a chunk keep its leaf when the chunk's word is split? */
+static bool unp_split_keeps(struct vfio_unpinned_mm *unp, unsigned long at,
+			    unsigned long gated)
+{
+	lockdep_assert_held(&unp->lock);
+	return vfio_unpinned_covered(unp, at, PAGE_SIZE) &&
+	       (at == gated || vfio_unpinned_marked(unp, at, PAGE_SIZE));
+}
+
+/* Give a page of a chunk a word of its own, with a late pin unless it is @gated. */
+static void unp_split_page(struct vfio_unpinned_mm *unp,
+			   struct vfio_unpinned_chunk *chunk, unsigned long at,
+			   unsigned long pfn, unsigned long gated)
+{
+	lockdep_assert_held(&unp->lock);
+	chunk->leaf[PHYS_PFN(at) % UNP_CHUNK_WORDS] = PFN_PHYS(pfn) | UNP_PRESENT;
+	chunk->leaves++;
+	unp->stats.leaves++;
+	if (at == gated || vfio_unpinned_late_pin(unp, at))
+		return;
+	unp->stats.over_limit_zaps++;
+	vfio_unpinned_want_populate(unp);
+	vfio_unpinned_zap(unp, at, UNP_ZAP_LIMIT);
+}
+
 /**
- * vfio_unpinned_split_word - Give each page of a chunk a word of its own
+ * vfio_unpinned_split_word - Give the pages of a chunk words of their own
  * @unp: the address space
- * @vaddr: user address in a chunk with a word that is PINNED and not GATED
+ * @gated: user address in a chunk with a word that is PINNED and not GATED, of
+ *	the page that KVM is about to map alone
  *
- * KVM maps it page by page, so some pages are gated and others are not. Each of
- * them gets a pin. If that fails, the chunk loses its leaves.
+ * A bracket has passed, so KVM has an SPTE for none of the pages, and their marks
+ * decide, as when a pin is released: who is marked keeps the leaf, with a pin of
+ * its own. The gated one is held by the page table. The others, and what lies
+ * outside of all mappings, have no leaf afterwards. Litmus: release-mark
  *
  * Context: The gate, with @unp->lock held. The caller commits.
  */
-void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long gated)
 {
+	unsigned long start = unp_chunk_start(gated), pfn, i;
 	struct vfio_unpinned_chunk *chunk;
-	unsigned long word, i;
+	struct page *page;
 
 	lockdep_assert_held(&unp->lock);
-	word = *vfio_unpinned_word(unp, vaddr, &chunk) & ~UNP_HUGE;
-	for (i = 1; i < UNP_CHUNK_WORDS; i++) {
-		if (folio_pin_mapped(unp->mn.mm, unp_page(word)))
-			continue;
-		while (--i)
-			unpin_user_page(unp_page(word));
-		vfio_unpinned_zap(unp, vaddr, UNP_ZAP_LIMIT);
-		return;
-	}
-	for (i = 0; i < UNP_CHUNK_WORDS; i++)
-		chunk->leaf[i] = word + i * PAGE_SIZE;
+	page = unp_page(*vfio_unpinned_word(unp, gated, &chunk));
+	pfn = page_to_pfn(page);
+	folio_mark_dirty(page_folio(page));
+	vfio_unpinned_drop_pin(unp, start);
 	chunk->huge = 0;
-	chunk->leaves = UNP_CHUNK_WORDS;
-	chunk->pins = UNP_CHUNK_WORDS;
-	unp->stats.leaves += UNP_CHUNK_WORDS - 1;
+	chunk->leaves = 0;
+	unp->stats.leaves--;
+	for (i = 0; i < UNP_CHUNK_WORDS; i++) {
+		unsigned long at = start + i * PAGE_SIZE;
+
+		if (unp_split_keeps(unp, at, gated))
+			unp_split_page(unp, chunk, at, pfn + i, gated);
+		else
+			unp_write_leaves(unp, at, PAGE_SIZE, 0, 0);
+	}
+	unp_unpin(unp, page);
 }

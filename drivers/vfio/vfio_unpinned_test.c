@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of unpinned DMA mappings, without hardware
+ *
+ * The search applies each event in each state that up to search_depth events lead
+ * to, from an address space without mapping on, and has mock_check() compare what
+ * the core says with what is there. Two sequences that lead to the same words,
+ * mappings and marks are one state. It walks: from each state it goes on with an
+ * event that was not tried there, or on the shortest way to the nearest state that
+ * has one. After a difference it says by which events it gets there.
+ *
+ * Cases that it has found, and what it can't see, have tests of their own.
+ */
+#include <linux/moduleparam.h>
+#include <linux/sched/coredump.h>
+#include <linux/vfio.h>
+#include <linux/vmalloc.h>
+#include "vfio_unpinned_mock.h"
+
+static unsigned int search_depth = 4;
+module_param(search_depth, uint, 0444);
+MODULE_PARM_DESC(search_depth, "TEST: length of the sequences of events that are tried");
+
+/* --- events --------------------------------------------------------------------- */
+
+/* KVM's first pass: it drops what it has of the huge page, and of page Q. */
+static void drop_sptes(struct vfio_unpinned_mock *mock, bool huge, bool small)
+{
+	if (huge) {
+		mock->spte_p = false;
+		mock->spte_o = false;
+		mock->spte_rest = false;
+		mock->spte_huge = false;
+	}
+	if (small)
+		mock->spte_q = false;
+}
+
+static void gate_huge(struct vfio_unpinned_mock *mock)
+{
+	mock_gate(mock, mock_vaddr(mock, MOCK_HUGE, 0), UNP_CHUNK_WORDS);
+	mock->spte_p = true;
+	mock->spte_o = true;
+	mock->spte_rest = true;
+	mock->spte_huge = true;
+}
+
+/* While it logs dirty pages, for example */
+static void gate_p(struct vfio_unpinned_mock *mock)
+{
+	mock_gate(mock, mock_vaddr(mock, MOCK_HUGE, MOCK_PAGE_P), 1);
+	mock->spte_p = true;
+	mock->spte_huge = false;
+}
+
+static void gate_o(struct vfio_unpinned_mock *mock)
+{
+	mock_gate(mock, mock_vaddr(mock, MOCK_HUGE, MOCK_PAGE_O), 1);
+	mock->spte_o = true;
+	mock->spte_huge = false;
+}
+
+static void gate_q(struct vfio_unpinned_mock *mock)
+{
+	mock_gate(mock, mock_vaddr(mock, MOCK_SMALL, MOCK_PAGE_Q), 1);
+	mock->spte_q = true;
+}
+
+/* The process does not change it after all, or just who may write. */
+static void bracket_all(struct vfio_unpinned_mock *mock)
+{
+	drop_sptes(mock, true, true);
+	mock_bracket(mock, mock->vaddr, mock->size, true, NULL);
+}
+
+static void bracket_p(struct vfio_unpinned_mock *mock)
+{
+	if (mock->spte_huge)
+		drop_sptes(mock, true, false);
+	mock->spte_p = false;
+	mock_bracket(mock, mock_vaddr(mock, MOCK_HUGE, MOCK_PAGE_P), PAGE_SIZE,
+		     true, NULL);
+}
+
+static void next_huge(struct vfio_unpinned_mock *mock)
+{
+	mock->at_huge = (mock->at_huge + 1) % MOCK_NR_FRAMES;
+}
+
+static void replace_huge(struct vfio_unpinned_mock *mock)
+{
+	drop_sptes(mock, true, false);
+	mock_bracket(mock, mock_vaddr(mock, MOCK_HUGE, 0), UNP_CHUNK_SIZE, true,
+		     next_huge);
+}
+
+static void next_small(struct vfio_unpinned_mock *mock)
+{
+	mock->at_small = (mock->at_small + 1) % MOCK_NR_SMALL;
+}
+
+static void replace_q(struct vfio_unpinned_mock *mock)
+{
+	drop_sptes(mock, false, true);
+	mock_bracket(mock, mock_vaddr(mock, MOCK_SMALL, MOCK_PAGE_Q), PAGE_SIZE,
+		     true, next_small);
+}
+
+static void next_both(struct vfio_unpinned_mock *mock)
+{
+	next_huge(mock);
+	next_small(mock);
+}
+
+/* The OOM reaper takes all. */
+static void reap(struct vfio_unpinned_mock *mock)
+{
+	drop_sptes(mock, true, true);
+	set_bit(MMF_UNSTABLE, &mock->mm->flags);
+	mock_bracket(mock, mock->vaddr, mock->size, false, next_both);
+	clear_bit(MMF_UNSTABLE, &mock->mm->flags);
+}
+
+/* VFIO's own bracket, as another mapping of the same memory makes it */
+static void own_bracket(struct vfio_unpinned_mock *mock)
+{
+	drop_sptes(mock, true, true);
+	mmu_notifier_zap_secondary(mock->mm, mock->vaddr,
+				   mock->vaddr + mock->size, mock->unp);
+}
+
+static void toggle_mark_p(struct vfio_unpinned_mock *mock)
+{
+	mock->mark_p = !mock->mark_p;
+	mock_mark(mock, mock_vaddr(mock, MOCK_HUGE, MOCK_PAGE_P), mock->mark_p);
+}
+
+static void toggle_mark_q(struct vfio_unpinned_mock *mock)
+{
+	mock->mark_q = !mock->mark_q;
+	mock_mark(mock, mock_vaddr(mock, MOCK_SMALL, MOCK_PAGE_Q), mock->mark_q);
+}
+
+static void toggle_marks(struct vfio_unpinned_mock *mock)
+{
+	mock->marks = !mock->marks;
+	mock_pin_bitmap(mock, mock->marks ? VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS :
+					    VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
+	/* That calls the worker. */
+	mock_settle(mock, true);
+}
+
+static void toggle_limit(struct vfio_unpinned_mock *mock)
+{
+	mock->tight = !mock->tight;
+	spin_lock(&mock->unp->lock);
+	mock->unp->bitmap->limit = mock->tight ? 1 : MOCK_LIMIT;
+	spin_unlock(&mock->unp->lock);
+}
+
+static void run_worker(struct vfio_unpinned_mock *mock)
+{
+	mock_settle(mock, true);
+}
+
+/* Whoever maps drops KVM's SPTEs of the range in a bracket of its own. */
+static void toggle_map(struct vfio_unpinned_mock *mock, enum mock_map which,
+		       bool small)
+{
+	if (mock->map[which]) {
+		mock_unmap(mock, which);
+		return;
+	}
+	if (small || mock->spte_huge)
+		drop_sptes(mock, true, small);
+	mock->spte_p = false;
+	mock_map(mock, which);
+}
+
+static void toggle_main(struct vfio_unpinned_mock *mock)
+{
+	toggle_map(mock, MOCK_MAIN, true);
+}
+
+static void toggle_alias(struct vfio_unpinned_mock *mock)
+{
+	toggle_map(mock, MOCK_ALIAS, true);
+}
+
+static void toggle_partial(struct vfio_unpinned_mock *mock)
+{
+	toggle_map(mock, MOCK_PARTIAL, false);
+}
+
+/* Back to the first state; not one of the events that are searched. */
+static void reset(struct vfio_unpinned_mock *mock)
+{
+	enum mock_map which;
+
+	drop_sptes(mock, true, true);
+	for (which = 0; which < MOCK_NR_MAPS; which++)
+		mock_unmap(mock, which);
+	if (mock->mark_p)
+		toggle_mark_p(mock);
+	if (mock->mark_q)
+		toggle_mark_q(mock);
+	if (mock->marks)
+		toggle_marks(mock);
+	if (mock->tight)
+		toggle_limit(mock);
+	mock->at_huge = 0;
+	mock->at_small = 0;
+	mock_settle(mock, true);
+}
+
+static const struct event {
+	const char *name;
+	void (*fn)(struct vfio_unpinned_mock *mock);
+} events[] = {
+	{ "map main", toggle_main },
+	{ "map alias", toggle_alias },
+	{ "map partial", toggle_partial },
+	{ "gate huge", gate_huge },
+	{ "gate P", gate_p },
+	{ "gate O", gate_o },
+	{ "gate Q", gate_q },
+	{ "bracket", bracket_all },
+	{ "bracket P", bracket_p },
+	{ "replace huge", replace_huge },
+	{ "replace Q", replace_q },
+	{ "reap", reap },
+	{ "own bracket", own_bracket },
+	{ "marks", toggle_marks },
+	{ "mark P", toggle_mark_p },
+	{ "mark Q", toggle_mark_q },
+	{ "limit", toggle_limit },
+	{ "worker", run_worker },
+};
+
+/* --- the search ----------------------------------------------------------------- */
+
+#define NR_EVENTS	ARRAY_SIZE(events)
+#define RESET		NR_EVENTS
+#define MAX_STATES	32768
+#define UNKNOWN		U16_MAX
+
+/**
+ * struct state - What some sequence of events leads to
+ * @hash: see mock_state()
+ * @depth: how many events, at least
+ * @from: the state before the last of them
+ * @by: that event
+ * @next: states that the events lead to from here, UNKNOWN if it was not tried
+ */
+struct state {
+	u64 hash;
+	u16 depth;
+	u16 from;
+	u16 by;
+	u16 next[NR_EVENTS];
+};
+
+struct search {
+	struct kunit *test;
+	struct vfio_unpinned_mock *mock;
+	struct state *states;
+	unsigned int nr_states;
+	u16 *way;		/* event that leads to each state, for pick() */
+	u16 *queue;
+	unsigned long applied;
+};
+
+static unsigned int find_state(struct search *s, u64 hash)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->nr_states && s->states[i].hash != hash; i++)
+		;
+	if (i < s->nr_states || i == MAX_STATES - 1)
+		return i;
+	s->states[i].hash = hash;
+	s->states[i].depth = U16_MAX;
+	memset(s->states[i].next, 0xff, sizeof(s->states[i].next));
+	s->nr_states++;
+	return i;
+}
+
+/* An event leads from one state to another: is that a shorter way to it? */
+static bool is_shorter(struct search *s, unsigned int from, unsigned int event)
+{
+	struct state *to = &s->states[s->states[from].next[event]];
+
+	if (s->states[from].depth + 1 >= to->depth)
+		return false;
+	to->depth = s->states[from].depth + 1;
+	to->from = from;
+	to->by = event;
+	return true;
+}
+
+static void shorten(struct search *s)
+{
+	unsigned int i, event;
+	bool again;
+
+	do {
+		again = false;
+		for (i = 0; i < s->nr_states; i++) {
+			for (event = 0; event < NR_EVENTS; event++) {
+				if (s->states[i].next[event] != UNKNOWN &&
+				    s->states[i].depth != U16_MAX)
+					again |= is_shorter(s, i, event);
+			}
+		}
+	} while (again);
+}
+
+/* An event that was not tried in a state, or NR_EVENTS */
+static unsigned int untried(const struct state *state)
+{
+	unsigned int event;
+
+	if (state->depth >= search_depth)
+		return NR_EVENTS;
+	for (event = 0; event < NR_EVENTS; event++) {
+		if (state->next[event] == UNKNOWN)
+			break;
+	}
+	return event;
+}
+
+/* The first event of the way to the nearest state with an event to try */
+static unsigned int pick(struct search *s, unsigned int at)
+{
+	unsigned int head = 0, tail = 0, event, to;
+
+	event = untried(&s->states[at]);
+	if (event < NR_EVENTS)
+		return event;
+	memset(s->way, 0xff, s->nr_states * sizeof(*s->way));
+	s->way[at] = RESET;
+	s->queue[tail++] = at;
+	while (head < tail) {
+		const struct state *state = &s->states[s->queue[head++]];
+
+		for (event = 0; event <= NR_EVENTS; event++) {
+			to = event < NR_EVENTS ? state->next[event] : 0;
+			if (to == UNKNOWN || s->way[to] != UNKNOWN)
+				continue;
+			s->way[to] = head == 1 ? event :
+						 s->way[s->queue[head - 1]];
+			if (untried(&s->states[to]) < NR_EVENTS)
+				return s->way[to];
+			s->queue[tail++] = to;
+		}
+	}
+	return UNKNOWN;
+}
+
+static void report(struct search *s, unsigned int at, unsigned int event)
+{
+	const char *name = event < NR_EVENTS ? events[event].name : "unmap all";
+	struct state *state = &s->states[at];
+
+	if (state->depth && state->depth != U16_MAX)
+		report(s, state->from, state->by);
+	kunit_err(s->test, "  %s\n", name);
+}
+
+/* Returns the state that it leads to, or UNKNOWN if something is wrong. */
+static unsigned int apply(struct search *s, unsigned int at, unsigned int event)
+{
+	unsigned int to;
+
+	if (event < NR_EVENTS)
+		events[event].fn(s->mock);
+	else
+		reset(s->mock);
+	mock_settle(s->mock, false);
+	s->applied++;
+	if (!mock_check(s->mock)) {
+		KUNIT_FAIL(s->test, "%s, after these events:", s->mock->error);
+		report(s, at, event);
+		return UNKNOWN;
+	}
+	to = find_state(s, mock_state(s->mock));
+	if (to == MAX_STATES - 1) {
+		KUNIT_FAIL(s->test, "too many states");
+		return UNKNOWN;
+	}
+	if (event < NR_EVENTS && s->states[at].next[event] != to) {
+		s->states[at].next[event] = to;
+		if (is_shorter(s, at, event))
+			shorten(s);
+	}
+	return to;
+}
+
+static void test_search(struct kunit *test)
+{
+	struct search s = {
+		.test = test,
+		.mock = test->priv,
+		.states = vcalloc(MAX_STATES, sizeof(*s.states)),
+		.way = vcalloc(MAX_STATES, sizeof(*s.way)),
+		.queue = vcalloc(MAX_STATES, sizeof(*s.queue)),
+	};
+	unsigned int at = UNKNOWN, event;
+
+	if (s.states && s.way && s.queue) {
+		reset(s.mock);
+		at = find_state(&s, mock_state(s.mock));
+		s.states[at].depth = 0;
+	}
+	KUNIT_EXPECT_NE(test, at, UNKNOWN);
+	while (at != UNKNOWN) {
+		cond_resched();
+		event = pick(&s, at);
+		if (event == UNKNOWN)
+			break;
+		at = apply(&s, at, event);
+	}
+	/* After the last unmapping all is zero: mock_check() has said so. */
+	if (at != UNKNOWN)
+		KUNIT_EXPECT_EQ(test, apply(&s, at, RESET), 0);
+	kunit_info(test, "%u states, %lu events", s.nr_states, s.applied);
+	vfree(s.states);
+	vfree(s.way);
+	vfree(s.queue);
+}
+
+/* --- cases ---------------------------------------------------------------------- */
+
+#define CHECK(mock)	KUNIT_EXPECT_TRUE_MSG((mock)->test, mock_check(mock), \
+					      "%s", (mock)->error)
+
+/* Since no bracket has passed but VFIO's own, there is no pin to be shared. */
+static void test_split_not_pinned(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+
+	toggle_main(mock);
+	gate_huge(mock);
+	toggle_alias(mock);
+	CHECK(mock);
+	gate_p(mock);
+	CHECK(mock);
+	reset(mock);
+	CHECK(mock);
+}
+
+/* Pages outside of a mapping of the middle get neither word nor pin. */
+static void test_split_partial(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+
+	toggle_partial(mock);
+	gate_huge(mock);
+	bracket_all(mock);
+	CHECK(mock);
+	gate_p(mock);
+	CHECK(mock);
+	reset(mock);
+	CHECK(mock);
+}
+
+static struct kunit_case vfio_unpinned_cases[] = {
+	KUNIT_CASE(test_split_not_pinned),
+	KUNIT_CASE(test_split_partial),
+	KUNIT_CASE_SLOW(test_search),
+	{}
+};
+
+static struct kunit_suite vfio_unpinned_suite = {
+	.name = "vfio_unpinned",
+	.init = mock_init,
+	.exit = mock_exit,
+	.test_cases = vfio_unpinned_cases,
+};
+kunit_test_suite(vfio_unpinned_suite);
