@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=the KUnit suites of the series pass in the kernel of the host
-# ram=1G
+# ram=6G
 # append=kunit.enable=1
 
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
 KUNIT=/sys/kernel/debug/kunit
-SUITES="intel-iommu-remap intel-iommu-remap-super
+SUITES="intel-iommu-remap intel-iommu-remap-super vfio_unpinned
 	dma_pinning dma_pinning_quota dma_pinning_hooks dma_pinning_service"
 
 # suite_passed NAME: each suite leaves its KTAP in debugfs, with its own result as

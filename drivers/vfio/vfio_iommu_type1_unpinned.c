@@ -36,6 +36,8 @@
  * The page behind a leaf is valid while the lock is held: whoever frees it
  * must have passed the late pass for its address, which takes the lock.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/module.h>
 #include <linux/delay.h>
 #include <linux/ktime.h>
@@ -163,21 +165,48 @@ static bool unp_gate_chunk(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	return writable && !chunk->huge;
 }
 
-/* Can each mapping of the hugetlb page at @vaddr have one leaf for all of it? */
+/*
+ * Can each mapping of the hugetlb page at @vaddr have one leaf for all of it, in
+ * each domain? To set such a leaf takes as long as to set those of its parts.
+ */
 static bool unp_fits(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		     unsigned long size)
 {
-	unsigned long last = vaddr + size - 1;
+	unsigned long last = vaddr + size - 1, leaves = 0;
 	struct vfio_unpinned_map *map;
 
 	lockdep_assert_held(&unp->lock);
 	for (map = unp_map_first(unp, vaddr, last); map;
 	     map = unp_map_next(map, vaddr, last)) {
+		struct vfio_unpinned_attach *a;
+
 		if (map->node.start > vaddr || map->node.last < last ||
 		    !IS_ALIGNED(map->iova + vaddr - map->node.start, size))
 			return false;
+		list_for_each_entry(a, &map->attaches, link) {
+			if (!(a->to->domain->pgsize_bitmap & size) ||
+			    ++leaves > UNP_MAX_GIGANTIC)
+				return false;
+		}
 	}
 	return true;
+}
+
+/*
+ * Let others have the lock for a moment. All is flushed. A function of its own for
+ * the tests to see it.
+ */
+VISIBLE_IF_KUNIT void vfio_unpinned_yield(struct vfio_unpinned_mm *unp,
+					  bool may_sleep)
+{
+	KUNIT_STATIC_STUB_REDIRECT(vfio_unpinned_yield, unp, may_sleep);
+	lockdep_assert_held(&unp->lock);
+	vfio_unpinned_commit(unp);
+	unp->written = 0;
+	spin_unlock(&unp->lock);
+	if (may_sleep)
+		cond_resched();
+	spin_lock(&unp->lock);
 }
 
 /*
@@ -245,17 +274,17 @@ static void unp_change_pte(struct mmu_notifier *mn, struct mm_struct *mm,
 	unsigned long size, done = 0;
 
 	spin_lock(&unp->lock);
+	unp->written = 0;
 	for (; address < end && !unp->dead; address += size) {
 		size = unp_gate(unp, address, end, pfn, writable);
 		pfn += PHYS_PFN(size);
 		done += size;
-		if (done < UNP_BATCH_WORDS * PAGE_SIZE)
+		if (done < UNP_BATCH_WORDS * PAGE_SIZE &&
+		    unp->written < UNP_BATCH_LEAVES)
 			continue;
 		/* A bracket still has to wait, for KVM. */
 		done = 0;
-		vfio_unpinned_commit(unp);
-		spin_unlock(&unp->lock);
-		spin_lock(&unp->lock);
+		vfio_unpinned_yield(unp, false);
 	}
 	vfio_unpinned_commit(unp);
 	spin_unlock(&unp->lock);
@@ -299,42 +328,101 @@ static bool unp_in_part(const struct unp_bracket *bracket, unsigned long vaddr,
 	       vaddr + unp_size(word) - 1 > (bracket->last | ~PAGE_MASK);
 }
 
-/* One present word in the late pass; @arg: the struct unp_bracket. */
-static void unp_late_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			  unsigned long *word, void *arg)
+/* The word of a hugetlb page's chunk in the late pass */
+static void unp_late_huge(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  unsigned long *word,
+			  const struct unp_bracket *bracket)
 {
-	const struct unp_bracket *bracket = arg;
 	enum vfio_unpinned_zap_reason reason = UNP_ZAP_UNMARKED;
 
 	lockdep_assert_held(&unp->lock);
 	if (unp_in_part(bracket, vaddr, *word))
 		return;
-	if (vfio_unpinned_marked(unp, vaddr, unp_size(*word)) &&
+	if (vfio_unpinned_marked(unp, vaddr, UNP_CHUNK_SIZE) &&
 	    unp_keep_marked(unp, vaddr, *word, bracket->force, &reason))
 		*word &= ~UNP_GATED;
 	else
 		vfio_unpinned_zap(unp, vaddr, reason);
 }
 
-/* The leaves of a chunk within [start, last]. */
-static void unp_walk_chunk(struct vfio_unpinned_mm *unp, unsigned long index,
+/* Pages of a chunk, some of which are marked: the others go in between. */
+static void unp_late_pages(struct vfio_unpinned_mm *unp,
 			   struct vfio_unpinned_chunk *chunk,
-			   unsigned long start, unsigned long last,
-			   vfio_unpinned_leaf_fn fn, void *arg)
+			   unsigned long vaddr, unsigned long last)
 {
-	unsigned long base = index << UNP_CHUNK_SHIFT;
-	unsigned long vaddr = max(base, start & PAGE_MASK);
-	unsigned long end = min(base + UNP_CHUNK_SIZE - 1, last);
-	unsigned long *word = &chunk->leaf[(vaddr - base) >> PAGE_SHIFT];
+	unsigned long run = vaddr, *word;
+	enum vfio_unpinned_zap_reason reason;
+
+	lockdep_assert_held(&unp->lock);
+	word = &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
+	for (; chunk->leaves && vaddr < last; vaddr += PAGE_SIZE, word++) {
+		if (!(*word & UNP_PRESENT) ||
+		    !vfio_unpinned_marked(unp, vaddr, PAGE_SIZE))
+			continue;
+		vfio_unpinned_zap_range(unp, run, vaddr - run, UNP_ZAP_UNMARKED);
+		run = vaddr + PAGE_SIZE;
+		if (unp_keep_marked(unp, vaddr, *word, false, &reason))
+			*word &= ~UNP_GATED;
+		else
+			vfio_unpinned_zap(unp, vaddr, reason);
+	}
+	vfio_unpinned_zap_range(unp, run, last - run + 1, UNP_ZAP_UNMARKED);
+}
+
+/* A part of a chunk in the late pass; @arg: the struct unp_bracket. */
+static void unp_late_chunk(struct vfio_unpinned_mm *unp,
+			   struct vfio_unpinned_chunk *chunk,
+			   unsigned long vaddr, unsigned long last, void *arg)
+{
+	const struct unp_bracket *bracket = arg;
+	unsigned long size = last - vaddr + 1;
 
 	lockdep_assert_held(&unp->lock);
 	if (chunk->huge) {
-		fn(unp, base, &chunk->huge, arg);
+		unp_late_huge(unp, unp_chunk_start(vaddr), &chunk->huge,
+			      bracket);
+	} else if (bracket->force) {
+		unsigned long marked = vfio_unpinned_count_marked(unp, vaddr,
+								  size);
+
+		unp->stats.marks_found += marked;
+		unp->stats.forced_zaps += marked;
+		vfio_unpinned_zap_range(unp, vaddr, size, UNP_ZAP_FORCED);
+	} else if (!vfio_unpinned_marked(unp, vaddr, size)) {
+		vfio_unpinned_zap_range(unp, vaddr, size, UNP_ZAP_UNMARKED);
+	} else {
+		unp_late_pages(unp, chunk, vaddr, last);
+	}
+}
+
+/* What a walk calls for each chunk with leaves, for [vaddr, last] of it */
+typedef void (*unp_chunk_fn)(struct vfio_unpinned_mm *unp,
+			     struct vfio_unpinned_chunk *chunk,
+			     unsigned long vaddr, unsigned long last,
+			     void *arg);
+
+/* What vfio_unpinned_walk() calls for each leaf */
+struct unp_leaf_walk {
+	vfio_unpinned_leaf_fn fn;
+	void *arg;
+};
+
+/* The leaves of a part of a chunk; @arg: the struct unp_leaf_walk. */
+static void unp_walk_leaves(struct vfio_unpinned_mm *unp,
+			    struct vfio_unpinned_chunk *chunk,
+			    unsigned long vaddr, unsigned long last, void *arg)
+{
+	unsigned long *word = &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
+	const struct unp_leaf_walk *walk = arg;
+
+	lockdep_assert_held(&unp->lock);
+	if (chunk->huge) {
+		walk->fn(unp, unp_chunk_start(vaddr), &chunk->huge, walk->arg);
 		return;
 	}
-	for (; chunk->leaves && vaddr <= end; vaddr += PAGE_SIZE, word++) {
+	for (; chunk->leaves && vaddr <= last; vaddr += PAGE_SIZE, word++) {
 		if (*word & UNP_PRESENT)
-			fn(unp, vaddr, word, arg);
+			walk->fn(unp, vaddr, word, walk->arg);
 	}
 }
 
@@ -368,6 +456,46 @@ static void unp_count_late_pass(struct vfio_unpinned_mm *unp, u64 began)
 	spin_unlock(&unp->lock);
 }
 
+/*
+ * Call a function for each part of a chunk that has leaves in a range. Flushes and
+ * drops the lock for a moment every UNP_BATCH_WORDS words that it has looked at, or
+ * UNP_BATCH_LEAVES leaves that were written for them, whichever comes first.
+ */
+static void unp_walk(struct vfio_unpinned_mm *unp, unsigned long start,
+		     unsigned long last, bool may_sleep, unp_chunk_fn fn,
+		     void *arg)
+{
+	unsigned long index = start >> UNP_CHUNK_SHIFT;
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long seen = 0;
+	u64 began;
+
+	start &= PAGE_MASK;
+	last |= ~PAGE_MASK;
+	spin_lock(&unp->lock);
+	unp->written = 0;
+	began = unp_begin(unp);
+	xa_for_each_range(&unp->chunks, index, chunk, index,
+			  last >> UNP_CHUNK_SHIFT) {
+		unsigned long base = index << UNP_CHUNK_SHIFT;
+
+		seen += chunk->leaves ? UNP_CHUNK_WORDS : 1;
+		if (chunk->leaves)
+			fn(unp, chunk, max(base, start),
+			   min(base + UNP_CHUNK_SIZE - 1, last), arg);
+		if (seen < UNP_BATCH_WORDS && unp->written < UNP_BATCH_LEAVES)
+			continue;
+		seen = 0;
+		vfio_unpinned_commit(unp);
+		unp_count_hold(unp, began);
+		vfio_unpinned_yield(unp, may_sleep);
+		began = unp_begin(unp);
+	}
+	vfio_unpinned_commit(unp);
+	unp_count_hold(unp, began);
+	spin_unlock(&unp->lock);
+}
+
 /**
  * vfio_unpinned_walk - Call a function for each present word of a range
  * @unp: the address space
@@ -388,38 +516,25 @@ void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 			unsigned long last, bool may_sleep,
 			vfio_unpinned_leaf_fn fn, void *arg)
 {
-	unsigned long index = start >> UNP_CHUNK_SHIFT;
-	struct vfio_unpinned_chunk *chunk;
-	unsigned long seen = 0;
-	u64 began;
+	struct unp_leaf_walk walk = { .fn = fn, .arg = arg };
 
-	spin_lock(&unp->lock);
-	began = unp_begin(unp);
-	xa_for_each_range(&unp->chunks, index, chunk, index,
-			  last >> UNP_CHUNK_SHIFT) {
-		seen += chunk->leaves ? UNP_CHUNK_WORDS : 1;
-		unp_walk_chunk(unp, index, chunk, start, last, fn, arg);
-		if (seen < UNP_BATCH_WORDS)
-			continue;
-		seen = 0;
-		vfio_unpinned_commit(unp);
-		unp_count_hold(unp, began);
-		spin_unlock(&unp->lock);
-		if (may_sleep)
-			cond_resched();
-		spin_lock(&unp->lock);
-		began = unp_begin(unp);
-	}
-	vfio_unpinned_commit(unp);
-	unp_count_hold(unp, began);
-	spin_unlock(&unp->lock);
+	unp_walk(unp, start, last, may_sleep, unp_walk_leaves, &walk);
 }
 
-static void unp_ungate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			    unsigned long *word, void *arg)
+/* A part of a chunk in a bracket that VFIO has issued; @arg: as above. */
+static void unp_ungate_chunk(struct vfio_unpinned_mm *unp,
+			     struct vfio_unpinned_chunk *chunk,
+			     unsigned long vaddr, unsigned long last, void *arg)
 {
+	unsigned long *word = &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
+
 	lockdep_assert_held(&unp->lock);
-	if (!unp_in_part(arg, vaddr, *word))
+	if (chunk->huge) {
+		if (!unp_in_part(arg, unp_chunk_start(vaddr), chunk->huge))
+			chunk->huge &= ~UNP_GATED;
+		return;
+	}
+	for (; vaddr <= last; vaddr += PAGE_SIZE, word++)
 		*word &= ~UNP_GATED;
 }
 
@@ -443,9 +558,9 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	 * Litmus: zap-test, touch-flush
 	 */
 	smp_mb();
-	vfio_unpinned_walk(unp, bracket.start, bracket.last,
-			   mmu_notifier_range_blockable(range),
-			   own ? unp_ungate_page : unp_late_page, &bracket);
+	unp_walk(unp, bracket.start, bracket.last,
+		 mmu_notifier_range_blockable(range),
+		 own ? unp_ungate_chunk : unp_late_chunk, &bracket);
 	unp_count_late_pass(unp, began);
 }
 
@@ -494,7 +609,7 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 	spin_lock(&unp->lock);
 	unp->dead = true;
 	spin_unlock(&unp->lock);
-	vfio_unpinned_walk(unp, all.start, all.last, true, unp_late_page, &all);
+	unp_walk(unp, all.start, all.last, true, unp_late_chunk, &all);
 }
 
 /* A page that is late-pinned can't be reclaimed, so spare it the attempt. */

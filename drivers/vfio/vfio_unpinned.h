@@ -60,6 +60,10 @@ struct vfio_iommu_type1_pin_bitmap;
 #define UNP_PROT		(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
 /* How many words a walk looks at before it drops the lock. */
 #define UNP_BATCH_WORDS		4096
+/* How many leaves, of all mappings and domains, are written before that. */
+#define UNP_BATCH_LEAVES	(4 * UNP_BATCH_WORDS)
+/* How many leaves for all of a gigantic page are written in one go. */
+#define UNP_MAX_GIGANTIC	4
 /* How many mappings, of all containers, may cover the same page. */
 #define UNP_MAX_ALIASES		16
 /* How many late pins wait for one flush. */
@@ -220,6 +224,7 @@ struct vfio_unpinned_times {
  * @flush_list: domains with something to flush; empty when @lock is free
  * @unpin: pages whose late pin is dropped after the flush; @lock
  * @nr_unpin: how many; 0 when @lock is free
+ * @written: pages whose leaves were written since @lock was taken; @lock
  * @dead: the address space is gone, no leaf is set anymore; @lock
  * @shrink_index: chunk where the shrinker goes on; @lock
  * @want_populate: marked pages without a leaf may exist; @lock
@@ -242,6 +247,7 @@ struct vfio_unpinned_mm {
 	struct list_head flush_list;
 	struct page *unpin[UNP_UNPIN_BATCH];
 	unsigned int nr_unpin;
+	unsigned long written;
 	unsigned long shrink_index;
 	bool dead;
 	bool want_populate;
@@ -407,10 +413,16 @@ unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
 				unsigned long pfn, unsigned long flags);
 void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		       enum vfio_unpinned_zap_reason reason);
+void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     unsigned long size,
+			     enum vfio_unpinned_zap_reason reason);
 void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 			 struct vfio_unpinned_domain *d, unsigned long iova,
 			 unsigned long pfn, size_t count, int prot);
 void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
+#if IS_ENABLED(CONFIG_KUNIT)
+void vfio_unpinned_yield(struct vfio_unpinned_mm *unp, bool may_sleep);
+#endif
 void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			      unsigned long pfn);
 void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
@@ -421,6 +433,9 @@ int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
 bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long size);
+unsigned long vfio_unpinned_count_marked(struct vfio_unpinned_mm *unp,
+					 unsigned long vaddr,
+					 unsigned long size);
 bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
 void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
 void vfio_unpinned_populate(struct vfio_unpinned_map *map);

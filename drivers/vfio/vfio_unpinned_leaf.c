@@ -18,6 +18,13 @@
 #include "vfio_unpinned.h"
 #include "vfio_unpinned_trace.h"
 
+/* The word of a page in a chunk that has one for each */
+static unsigned long *unp_small_word(struct vfio_unpinned_chunk *chunk,
+				     unsigned long vaddr)
+{
+	return &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
+}
+
 /**
  * vfio_unpinned_word - Find the word of a user page
  * @unp: the address space
@@ -42,7 +49,7 @@ unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 		*chunk = c;
 	if (c->huge)
 		return &c->huge;
-	return &c->leaf[(vaddr >> PAGE_SHIFT) % UNP_CHUNK_WORDS];
+	return unp_small_word(c, vaddr);
 }
 
 /**
@@ -156,6 +163,7 @@ void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 	phys_addr_t paddr = PFN_PHYS(pfn);
 
 	lockdep_assert_held(&unp->lock);
+	unp->written += count;
 	for (; size; size -= pgsize * count) {
 		if (prot) {
 			pgsize = unp_leaf_size(d->domain, iova, paddr, size);
@@ -198,6 +206,32 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 					    PHYS_PFN(end - from) + 1,
 					    dying ? 0 : prot);
 		}
+	}
+}
+
+/* The same for pages of a chunk that has a word for each: some have no leaf. */
+static void unp_clear_leaves(struct vfio_unpinned_mm *unp,
+			     struct vfio_unpinned_chunk *chunk,
+			     unsigned long vaddr, unsigned long size)
+{
+	unsigned long last = vaddr + size - 1, at;
+	struct vfio_unpinned_map *map;
+
+	lockdep_assert_held(&unp->lock);
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		unsigned long from = max(vaddr, map->node.start);
+		unsigned long end = min(last, map->node.last);
+		struct vfio_unpinned_attach *a;
+
+		for (at = from; map->dirty && at <= end; at += PAGE_SIZE) {
+			if (*unp_small_word(chunk, at) & UNP_PRESENT)
+				vfio_unpinned_dirty_add(map, at, PAGE_SIZE);
+		}
+		list_for_each_entry(a, &map->attaches, link)
+			vfio_unpinned_remap(unp, a->to,
+					    map->iova + from - map->node.start,
+					    0, PHYS_PFN(end - from) + 1, 0);
 	}
 }
 
@@ -262,12 +296,14 @@ static void unp_unpin(struct vfio_unpinned_mm *unp, struct page *page)
 	unp->unpin[unp->nr_unpin++] = page;
 }
 
-/* The device may have written the page up to the flush. */
+/*
+ * A page loses its leaf, and its late pin. The caller has marked its folio dirty: the
+ * device may have written it, up to the flush.
+ */
 static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			unsigned long word)
 {
 	lockdep_assert_held(&unp->lock);
-	folio_mark_dirty(page_folio(unp_page(word)));
 	if (!(word & UNP_PINNED))
 		return;
 	unp_unpin(unp, unp_page(word));
@@ -356,7 +392,8 @@ static void unp_set_word(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		/* A frame that is not pinned can't change without a bracket. */
 		WARN_ON_ONCE(!(old & UNP_PINNED));
 		unp->stats.orphan_zaps++;
-		trace_unpinned_zap(vaddr, old, UNP_ZAP_ORPHAN);
+		trace_unpinned_zap(vaddr, old, 1, UNP_ZAP_ORPHAN);
+		folio_mark_dirty(page_folio(unp_page(old)));
 		unp_put_old(unp, vaddr, old);
 	} else {
 		chunk->leaves++;
@@ -426,9 +463,57 @@ void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	chunk->leaves--;
 	unp->stats.leaves--;
 	unp->stats.zaps++;
-	trace_unpinned_zap(vaddr, old, reason);
+	trace_unpinned_zap(vaddr, old, 1, reason);
+	folio_mark_dirty(page_folio(unp_page(old)));
 	unp_put_old(unp, vaddr, old);
 	*word = 0;
+}
+
+/**
+ * vfio_unpinned_zap_range - Clear the leaves of pages of one chunk
+ * @unp: the address space
+ * @vaddr: user address of the first page, in a chunk with a word for each page
+ * @size: bytes, up to the end of the chunk; there may be pages without a leaf
+ * @reason: for the tracepoint
+ *
+ * By one call for each mapping and domain, and one for each folio that was there:
+ * brackets that may not sleep are over all that a process has.
+ *
+ * Context: Any context, with @unp->lock held. The caller commits.
+ */
+void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     unsigned long size,
+			     enum vfio_unpinned_zap_reason reason)
+{
+	unsigned long at, first = 0, word = 0, pages = 0;
+	struct vfio_unpinned_chunk *chunk;
+	struct folio *folio = NULL;
+
+	lockdep_assert_held(&unp->lock);
+	if (!vfio_unpinned_word(unp, vaddr, &chunk) || !chunk->leaves || !size)
+		return;
+	unp_clear_leaves(unp, chunk, vaddr, size);
+	for (at = vaddr; at < vaddr + size; at += PAGE_SIZE) {
+		unsigned long old = *unp_small_word(chunk, at);
+
+		if (!(old & UNP_PRESENT))
+			continue;
+		if (page_folio(unp_page(old)) != folio) {
+			folio = page_folio(unp_page(old));
+			folio_mark_dirty(folio);
+		}
+		unp_put_old(unp, at, old);
+		*unp_small_word(chunk, at) = 0;
+		if (!pages++) {
+			first = at;
+			word = old;
+		}
+	}
+	chunk->leaves -= pages;
+	unp->stats.leaves -= pages;
+	unp->stats.zaps += pages;
+	if (pages)
+		trace_unpinned_zap(first, word, pages, reason);
 }
 
 /* Does a page of a chunk keep its leaf when the chunk's word is split? */
@@ -440,15 +525,11 @@ static bool unp_split_keeps(struct vfio_unpinned_mm *unp, unsigned long at,
 	       (at == gated || vfio_unpinned_marked(unp, at, PAGE_SIZE));
 }
 
-/* Give a page of a chunk a word of its own, with a late pin unless it is @gated. */
-static void unp_split_page(struct vfio_unpinned_mm *unp,
-			   struct vfio_unpinned_chunk *chunk, unsigned long at,
-			   unsigned long pfn, unsigned long gated)
+/* A page that keeps it gets a late pin, unless KVM is about to map it. */
+static void unp_split_pin(struct vfio_unpinned_mm *unp, unsigned long at,
+			  unsigned long gated)
 {
 	lockdep_assert_held(&unp->lock);
-	chunk->leaf[PHYS_PFN(at) % UNP_CHUNK_WORDS] = PFN_PHYS(pfn) | UNP_PRESENT;
-	chunk->leaves++;
-	unp->stats.leaves++;
 	if (at == gated || vfio_unpinned_late_pin(unp, at))
 		return;
 	unp->stats.over_limit_zaps++;
@@ -457,7 +538,7 @@ static void unp_split_page(struct vfio_unpinned_mm *unp,
 }
 
 /**
- * vfio_unpinned_split_word - Give the pages of a chunk words of their own
+ * vfio_unpinned_split_word - Give each page of a chunk a word of its own
  * @unp: the address space
  * @gated: user address in a chunk with a word that is PINNED and not GATED, of
  *	the page that KVM is about to map alone
@@ -471,25 +552,25 @@ static void unp_split_page(struct vfio_unpinned_mm *unp,
  */
 void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long gated)
 {
-	unsigned long start = unp_chunk_start(gated), pfn, i;
+	unsigned long start = unp_chunk_start(gated), word, at, run;
 	struct vfio_unpinned_chunk *chunk;
-	struct page *page;
 
 	lockdep_assert_held(&unp->lock);
-	page = unp_page(*vfio_unpinned_word(unp, gated, &chunk));
-	pfn = page_to_pfn(page);
-	folio_mark_dirty(page_folio(page));
+	word = *vfio_unpinned_word(unp, gated, &chunk) & PAGE_MASK;
 	vfio_unpinned_drop_pin(unp, start);
 	chunk->huge = 0;
-	chunk->leaves = 0;
-	unp->stats.leaves--;
-	for (i = 0; i < UNP_CHUNK_WORDS; i++) {
-		unsigned long at = start + i * PAGE_SIZE;
+	for (at = 0; at < UNP_CHUNK_SIZE; at += PAGE_SIZE)
+		*unp_small_word(chunk, at) = (word + at) | UNP_PRESENT;
+	chunk->leaves = UNP_CHUNK_WORDS;
+	unp->stats.leaves += UNP_CHUNK_WORDS - 1;
 
-		if (unp_split_keeps(unp, at, gated))
-			unp_split_page(unp, chunk, at, pfn + i, gated);
-		else
-			unp_write_leaves(unp, at, PAGE_SIZE, 0, 0);
+	for (run = at = start; at < start + UNP_CHUNK_SIZE; at += PAGE_SIZE) {
+		if (!unp_split_keeps(unp, at, gated))
+			continue;
+		vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
+		unp_split_pin(unp, at, gated);
+		run = at + PAGE_SIZE;
 	}
-	unp_unpin(unp, page);
+	vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
+	unp_unpin(unp, unp_page(word));
 }

@@ -51,6 +51,11 @@ static const struct mock_layout {
 		.start = UNP_CHUNK_WORDS + 100,
 		.pages = 200,
 	},
+	[MOCK_LARGE] = {
+		.domain = 0,
+		.start = MOCK_LARGE_FIRST * UNP_CHUNK_WORDS,
+		.pages = MOCK_LARGE_CHUNKS * UNP_CHUNK_WORDS,
+	},
 };
 
 /* --- the IOMMU ------------------------------------------------------------------ */
@@ -111,6 +116,8 @@ static int mock_remap_pte(struct iommu_domain *domain, unsigned long iova,
 	unsigned long i, first = PHYS_PFN(iova), pfn = PHYS_PFN(paddr);
 
 	d->remaps++;
+	d->mock->written += PHYS_PFN(pgsize * pgcount);
+	d->mock->written_max = max(d->mock->written_max, d->mock->written);
 	if (!(domain->pgsize_bitmap & pgsize))
 		return -EINVAL;
 	/* As the ops say, superpages that are set need no flush. */
@@ -127,6 +134,7 @@ static bool mock_held(struct vfio_unpinned_mock *mock, unsigned long pfn)
 
 	return folio == mock->frame[mock->at_huge] ||
 	       folio == mock->small[mock->at_small] ||
+	       folio == mock->gigantic ||
 	       folio_maybe_dma_pinned(folio);
 }
 
@@ -141,8 +149,8 @@ static void mock_iotlb_sync(struct iommu_domain *domain,
 		if (!d->stale[i])
 			continue;
 		if (!mock_held(d->mock, d->stale[i]))
-			snprintf(d->mock->error, sizeof(d->mock->error),
-				 "a stale leaf of IOVA page %lu was not held", i);
+			mock_fail(d->mock, "the frame of IOVA page %lu was free before the flush",
+				  i);
 		d->stale[i] = 0;
 		d->nr_stale--;
 	}
@@ -258,7 +266,8 @@ static int mock_make_memory(struct vfio_unpinned_mock *mock)
 		mock->small[0] = NULL;
 		return -ENOMEM;
 	}
-	mock->scratch = kunit_vm_mmap(test, NULL, 0, 2 * PAGE_SIZE,
+	mock->scratch = kunit_vm_mmap(test, NULL, 0,
+				      PAGE_SIZE + MOCK_BITMAP_SIZE,
 				      PROT_READ | PROT_WRITE,
 				      MAP_PRIVATE | MAP_ANONYMOUS, 0);
 	if (mock->vaddr != MOCK_VADDR || !mock->scratch ||
@@ -499,7 +508,32 @@ unsigned long mock_pfn(struct vfio_unpinned_mock *mock, unsigned long vaddr)
 	return folio_pfn(mock->frame[MOCK_THP]) + chunk;
 }
 
-static bool mock_fail(struct vfio_unpinned_mock *mock, const char *fmt, ...)
+/**
+ * mock_word - What the core says of a page
+ * @mock: the address space
+ * @chunk: its chunk
+ * @page: page in it
+ *
+ * Return: The word, 0 if there is none.
+ */
+unsigned long mock_word(struct vfio_unpinned_mock *mock, unsigned int chunk,
+			unsigned long page)
+{
+	unsigned long *word;
+
+	guard(spinlock)(&mock->unp->lock);
+	word = vfio_unpinned_word(mock->unp, mock_vaddr(mock, chunk, page), NULL);
+	return word ? *word : 0;
+}
+
+/**
+ * mock_fail - Tell mock_check() that something is wrong
+ * @mock: the address space
+ * @fmt: what
+ *
+ * Return: false.
+ */
+bool mock_fail(struct vfio_unpinned_mock *mock, const char *fmt, ...)
 {
 	va_list args;
 

@@ -29,15 +29,21 @@ enum mock_map {
 	MOCK_MAIN,
 	MOCK_ALIAS,
 	MOCK_PARTIAL,
+	MOCK_LARGE,
 	MOCK_NR_MAPS,
 };
 
 /* The limit of marks, in pages */
 #define MOCK_LIMIT		8192
 
+/* Chunks of the large mapping, above the huge page */
+#define MOCK_LARGE_FIRST	2
+#define MOCK_LARGE_CHUNKS	16
+
 /* IOVA space of a domain, in pages: a part of it for each mapping */
-#define MOCK_SLOT_PAGES		(16 * UNP_CHUNK_WORDS)
+#define MOCK_SLOT_PAGES		(20 * UNP_CHUNK_WORDS)
 #define MOCK_IOVA_PAGES		(MOCK_NR_MAPS * MOCK_SLOT_PAGES)
+#define MOCK_BITMAP_SIZE	PAGE_ALIGN(MOCK_IOVA_PAGES / BITS_PER_BYTE)
 
 /* Memory that the huge page's address has, one after the other */
 enum mock_frame {
@@ -81,13 +87,14 @@ struct mock_domain {
  * @mm: its address space
  * @vaddr: where the user memory is
  * @size: of it
- * @scratch: two pages of it for arguments and for the pin bitmap
+ * @scratch: a page for arguments, behind it the pin bitmap
  * @registered: slot of the container that has registered the bitmap
  * @unp: the object under test
  * @domain: the first has large leaves, the second has not
  * @map: the mappings that there are now
  * @frame: what can be at the huge page's address
  * @small: what can be at page Q; the first is also in the user's page table
+ * @gigantic: held as well, or NULL
  * @at_huge: index of the frame that is there
  * @at_small: the same
  * @spte_p: KVM has a writable SPTE of page P
@@ -99,6 +106,9 @@ struct mock_domain {
  * @mark_p: page P is marked, at each IOVA
  * @mark_q: page Q is marked, at each IOVA
  * @tight: the limit is as small as it gets
+ * @written: pages whose leaves were written in this hold of the lock, if the test
+ *	resets it
+ * @written_max: the most in one hold
  * @error: what is wrong, for the test's report
  */
 struct vfio_unpinned_mock {
@@ -113,6 +123,7 @@ struct vfio_unpinned_mock {
 	struct vfio_unpinned_map *map[MOCK_NR_MAPS];
 	struct folio *frame[MOCK_NR_FRAMES];
 	struct folio *small[MOCK_NR_SMALL];
+	struct folio *gigantic;
 	unsigned int at_huge;
 	unsigned int at_small;
 	bool spte_p;
@@ -124,6 +135,8 @@ struct vfio_unpinned_mock {
 	bool mark_p;
 	bool mark_q;
 	bool tight;
+	unsigned long written;
+	unsigned long written_max;
 	char error[128];
 };
 
@@ -145,6 +158,10 @@ void mock_bracket(struct vfio_unpinned_mock *mock, unsigned long vaddr,
 		  void (*change)(struct vfio_unpinned_mock *mock));
 void mock_settle(struct vfio_unpinned_mock *mock, bool run);
 unsigned long mock_pfn(struct vfio_unpinned_mock *mock, unsigned long vaddr);
+unsigned long mock_word(struct vfio_unpinned_mock *mock, unsigned int chunk,
+			unsigned long page);
+bool __printf(2, 3)
+mock_fail(struct vfio_unpinned_mock *mock, const char *fmt, ...);
 bool mock_check(struct vfio_unpinned_mock *mock);
 u64 mock_state(struct vfio_unpinned_mock *mock);
 

@@ -105,6 +105,65 @@ bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	return false;
 }
 
+/* Words of [@from, @last], in one chunk, that are PRESENT and marked at @iova */
+static unsigned long unp_count_bits(struct vfio_unpinned_mm *unp,
+				    unsigned long from, unsigned long last,
+				    dma_addr_t iova)
+{
+	const struct vfio_unpinned_bitmap *bm = unp->bitmap;
+	unsigned long start = iova >> PAGE_SHIFT, nr, end, count = 0;
+
+	lockdep_assert_held(&unp->lock);
+	end = start + PHYS_PFN(last - from) + 1;
+	if (end <= bm->first)
+		return 0;
+	end = min(end - bm->first, bm->npages);
+	nr = max(start, bm->first) - bm->first;
+	for (nr = find_next_bit_le(bm->bits, end, nr); nr < end;
+	     nr = find_next_bit_le(bm->bits, end, nr + 1)) {
+		unsigned long at = from + PFN_PHYS(nr + bm->first - start);
+
+		count += !!(*vfio_unpinned_word(unp, at, NULL) & UNP_PRESENT);
+	}
+	return count;
+}
+
+/**
+ * vfio_unpinned_count_marked - How many leaves do marked pages of a chunk have?
+ * @unp: the address space
+ * @vaddr: user address of the first page
+ * @size: bytes, up to the end of the chunk
+ *
+ * A page that is marked at several IOVAs counts once for each.
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: The number.
+ */
+unsigned long vfio_unpinned_count_marked(struct vfio_unpinned_mm *unp,
+					 unsigned long vaddr,
+					 unsigned long size)
+{
+	unsigned long last = vaddr + size - 1, at, count = 0;
+	struct vfio_unpinned_map *map;
+
+	lockdep_assert_held(&unp->lock);
+	if (!unp->bitmap)
+		return 0;
+	for (at = vaddr; !unp->bitmap->marks_enabled && at < last;
+	     at += PAGE_SIZE)
+		count += !!(*vfio_unpinned_word(unp, at, NULL) & UNP_PRESENT);
+	if (!unp->bitmap->marks_enabled)
+		return count;
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		unsigned long from = max(vaddr, map->node.start);
+
+		count += unp_count_bits(unp, from, min(last, map->node.last),
+					map->iova + from - map->node.start);
+	}
+	return count;
+}
+
 /* Is each page of the chunk at @vaddr marked, in one mapping of all of it? */
 static bool unp_chunk_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {

@@ -11,6 +11,11 @@
  *
  * Cases that it has found, and what it can't see, have tests of their own.
  */
+#include <kunit/static_stub.h>
+#include <kunit/test-bug.h>
+#include <linux/gfp.h>
+#include <linux/hugetlb.h>
+#include <linux/mman.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/coredump.h>
 #include <linux/vfio.h>
@@ -66,11 +71,40 @@ static void gate_q(struct vfio_unpinned_mock *mock)
 	mock->spte_q = true;
 }
 
+/* A page that had @before has come through a bracket: I2, I3 and I6. */
+static void judge(struct vfio_unpinned_mock *mock, unsigned int chunk,
+		  unsigned long page, unsigned long before, bool marked)
+{
+	unsigned long after = mock_word(mock, chunk, page);
+
+	if (!mock->marks || mock->tight || !(before & UNP_PRESENT))
+		return;
+	if (!marked && (after & UNP_PRESENT))
+		mock_fail(mock, "a page without mark has its leaf, %lx", after);
+	if (marked && (!(after & UNP_PINNED) || unp_pfn(after) != unp_pfn(before)))
+		mock_fail(mock, "a marked page has lost its leaf, %lx", before);
+}
+
+/* A bracket over one or both of the chunks */
+static void run_bracket(struct vfio_unpinned_mock *mock, bool huge, bool small,
+			void (*change)(struct vfio_unpinned_mock *mock))
+{
+	unsigned long p = mock_word(mock, MOCK_HUGE, MOCK_PAGE_P);
+	unsigned long q = mock_word(mock, MOCK_SMALL, MOCK_PAGE_Q);
+
+	drop_sptes(mock, huge, small);
+	mock_bracket(mock, mock_vaddr(mock, small ? MOCK_SMALL : MOCK_HUGE, 0),
+		     (small + huge) * UNP_CHUNK_SIZE, true, change);
+	if (huge)
+		judge(mock, MOCK_HUGE, MOCK_PAGE_P, p, mock->mark_p);
+	if (small)
+		judge(mock, MOCK_SMALL, MOCK_PAGE_Q, q, mock->mark_q);
+}
+
 /* The process does not change it after all, or just who may write. */
 static void bracket_all(struct vfio_unpinned_mock *mock)
 {
-	drop_sptes(mock, true, true);
-	mock_bracket(mock, mock->vaddr, mock->size, true, NULL);
+	run_bracket(mock, true, true, NULL);
 }
 
 static void bracket_p(struct vfio_unpinned_mock *mock)
@@ -89,9 +123,7 @@ static void next_huge(struct vfio_unpinned_mock *mock)
 
 static void replace_huge(struct vfio_unpinned_mock *mock)
 {
-	drop_sptes(mock, true, false);
-	mock_bracket(mock, mock_vaddr(mock, MOCK_HUGE, 0), UNP_CHUNK_SIZE, true,
-		     next_huge);
+	run_bracket(mock, true, false, next_huge);
 }
 
 static void next_small(struct vfio_unpinned_mock *mock)
@@ -101,9 +133,7 @@ static void next_small(struct vfio_unpinned_mock *mock)
 
 static void replace_q(struct vfio_unpinned_mock *mock)
 {
-	drop_sptes(mock, false, true);
-	mock_bracket(mock, mock_vaddr(mock, MOCK_SMALL, MOCK_PAGE_Q), PAGE_SIZE,
-		     true, next_small);
+	run_bracket(mock, false, true, next_small);
 }
 
 static void next_both(struct vfio_unpinned_mock *mock)
@@ -119,6 +149,9 @@ static void reap(struct vfio_unpinned_mock *mock)
 	set_bit(MMF_UNSTABLE, &mock->mm->flags);
 	mock_bracket(mock, mock->vaddr, mock->size, false, next_both);
 	clear_bit(MMF_UNSTABLE, &mock->mm->flags);
+	if ((mock_word(mock, MOCK_HUGE, MOCK_PAGE_P) |
+	     mock_word(mock, MOCK_SMALL, MOCK_PAGE_Q)) & UNP_PRESENT)
+		mock_fail(mock, "a leaf has survived the OOM reaper");
 }
 
 /* VFIO's own bracket, as another mapping of the same memory makes it */
@@ -431,8 +464,10 @@ static void test_search(struct kunit *test)
 
 /* --- cases ---------------------------------------------------------------------- */
 
-#define CHECK(mock)	KUNIT_EXPECT_TRUE_MSG((mock)->test, mock_check(mock), \
-					      "%s", (mock)->error)
+static void check(struct vfio_unpinned_mock *mock)
+{
+	KUNIT_EXPECT_TRUE_MSG(mock->test, mock_check(mock), "%s", mock->error);
+}
 
 /* Since no bracket has passed but VFIO's own, there is no pin to be shared. */
 static void test_split_not_pinned(struct kunit *test)
@@ -442,11 +477,11 @@ static void test_split_not_pinned(struct kunit *test)
 	toggle_main(mock);
 	gate_huge(mock);
 	toggle_alias(mock);
-	CHECK(mock);
+	check(mock);
 	gate_p(mock);
-	CHECK(mock);
+	check(mock);
 	reset(mock);
-	CHECK(mock);
+	check(mock);
 }
 
 /* Pages outside of a mapping of the middle get neither word nor pin. */
@@ -457,16 +492,202 @@ static void test_split_partial(struct kunit *test)
 	toggle_partial(mock);
 	gate_huge(mock);
 	bracket_all(mock);
-	CHECK(mock);
+	check(mock);
 	gate_p(mock);
-	CHECK(mock);
+	check(mock);
 	reset(mock);
-	CHECK(mock);
+	check(mock);
+}
+
+/* One flush for UNP_BATCH_WORDS pages that a bracket is over. */
+static void test_flush_batches(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+	unsigned long vaddr = mock_vaddr(mock, MOCK_LARGE_FIRST, 0);
+	unsigned int i;
+
+	mock->at_huge = MOCK_THP;
+	toggle_marks(mock);
+	mock_map(mock, MOCK_LARGE);
+	for (i = 0; i < MOCK_LARGE_CHUNKS; i++)
+		mock_gate(mock, vaddr + i * UNP_CHUNK_SIZE, 1);
+	check(mock);
+	KUNIT_EXPECT_EQ(test, mock->domain[0].nr_leaves, MOCK_LARGE_CHUNKS);
+
+	mock->domain[0].syncs = 0;
+	mock_bracket(mock, vaddr, MOCK_LARGE_CHUNKS * UNP_CHUNK_SIZE, true, NULL);
+	KUNIT_EXPECT_EQ(test, mock->domain[0].syncs,
+			MOCK_LARGE_CHUNKS * UNP_CHUNK_WORDS / UNP_BATCH_WORDS);
+	KUNIT_EXPECT_EQ(test, mock->domain[0].nr_leaves, 0);
+	check(mock);
+	mock_unmap(mock, MOCK_LARGE);
+}
+
+/* What a bracket over all does: calls of remap_pte in each domain, leaves left */
+static void expect_bracket(struct vfio_unpinned_mock *mock,
+			   void (*bracket)(struct vfio_unpinned_mock *mock),
+			   unsigned long remaps, unsigned long leaves)
+{
+	unsigned int i;
+
+	mock->at_huge = MOCK_THP;
+	gate_huge(mock);
+	check(mock);
+	for (i = 0; i < ARRAY_SIZE(mock->domain); i++) {
+		KUNIT_EXPECT_EQ(mock->test, mock->domain[i].nr_leaves,
+				UNP_CHUNK_WORDS);
+		mock->domain[i].remaps = 0;
+	}
+	bracket(mock);
+	check(mock);
+	for (i = 0; i < ARRAY_SIZE(mock->domain); i++) {
+		KUNIT_EXPECT_EQ(mock->test, mock->domain[i].remaps, remaps);
+		KUNIT_EXPECT_EQ(mock->test, mock->domain[i].nr_leaves, leaves);
+	}
+}
+
+/* Leaves side by side go by one call. */
+static void test_zap_runs(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+	u64 forced;
+
+	toggle_main(mock);
+	toggle_alias(mock);
+	forced = mock->unp->stats.forced_zaps;
+	expect_bracket(mock, reap, 1, 0);
+	KUNIT_EXPECT_EQ(test, mock->unp->stats.forced_zaps,
+			forced + UNP_CHUNK_WORDS);
+
+	toggle_marks(mock);
+	expect_bracket(mock, bracket_all, 1, 0);
+	toggle_mark_p(mock);
+	expect_bracket(mock, bracket_all, 2, 1);
+	/* The late pin goes with it; the mark is at two IOVAs. */
+	forced = mock->unp->stats.forced_zaps;
+	expect_bracket(mock, reap, 1, 0);
+	KUNIT_EXPECT_EQ(test, mock->unp->stats.forced_zaps, forced + 2);
+	reset(mock);
+	check(mock);
+}
+
+/* --- gigantic pages ------------------------------------------------------------- */
+
+#define GIGANTIC_VADDR		(2UL * SZ_1G)
+#define GIGANTIC_ALIASES	(UNP_MAX_GIGANTIC + 1)
+
+struct gigantic {
+	struct vfio_unpinned_mock *mock;
+	struct folio *folio;
+	struct mock_domain domain;
+	struct vfio_unpinned_map *map[GIGANTIC_ALIASES];
+};
+
+/* The lock is dropped: what is written from here on is in another hold. */
+static void count_yield(struct vfio_unpinned_mm *unp, bool may_sleep)
+{
+	struct vfio_unpinned_mock *mock = kunit_get_current_test()->priv;
+
+	vfio_unpinned_commit(unp);
+	unp->written = 0;
+	mock->written = 0;
+}
+
+static void gigantic_map(struct gigantic *g, unsigned int i)
+{
+	struct kunit *test = g->mock->test;
+
+	g->map[i] = vfio_unpinned_map_create((dma_addr_t)i * SZ_1G,
+					     GIGANTIC_VADDR, SZ_1G);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(g->map[i]));
+	KUNIT_ASSERT_EQ(test, 0, vfio_unpinned_add_domain(g->map[i],
+							  &g->domain.domain));
+	KUNIT_ASSERT_EQ(test, 0, vfio_unpinned_map_publish(g->map[i]));
+}
+
+/* Set all and zap all. Returns the number of calls that set it. */
+static unsigned long gigantic_fault(struct gigantic *g, unsigned int aliases)
+{
+	struct vfio_unpinned_mock *mock = g->mock;
+	struct kunit *test = mock->test;
+	unsigned long remaps;
+
+	g->domain.remaps = 0;
+	mock->written = 0;
+	mock->written_max = 0;
+	mmu_notifier_change_pte(mock->mm, GIGANTIC_VADDR, folio_pfn(g->folio),
+				PHYS_PFN(SZ_1G), true);
+	remaps = g->domain.remaps;
+	KUNIT_EXPECT_EQ(test, g->domain.nr_leaves, aliases * PHYS_PFN(SZ_1G));
+	KUNIT_EXPECT_EQ(test, mock->unp->stats.leaves, SZ_1G / UNP_CHUNK_SIZE);
+	if (aliases <= UNP_MAX_GIGANTIC)
+		mock->written_max = 0;
+	mock->written = 0;
+	mock_bracket(mock, GIGANTIC_VADDR, SZ_1G, true, NULL);
+	KUNIT_EXPECT_EQ(test, g->domain.nr_leaves, 0);
+	KUNIT_EXPECT_EQ(test, g->domain.nr_stale, 0);
+	KUNIT_EXPECT_LT(test, mock->written_max,
+			UNP_BATCH_LEAVES + aliases * UNP_CHUNK_WORDS);
+	return remaps;
+}
+
+static void gigantic_test(struct gigantic *g)
+{
+	struct kunit *test = g->mock->test;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, GIGANTIC_VADDR,
+			kunit_vm_mmap(test, NULL, GIGANTIC_VADDR, SZ_1G,
+				      PROT_READ | PROT_WRITE, MAP_FIXED |
+				      MAP_PRIVATE | MAP_ANONYMOUS, 0));
+	kunit_activate_static_stub(test, vfio_unpinned_yield, count_yield);
+	toggle_marks(g->mock);
+	gigantic_map(g, 0);
+	KUNIT_EXPECT_EQ(test, gigantic_fault(g, 1), 1);
+	for (i = 1; i < GIGANTIC_ALIASES; i++)
+		gigantic_map(g, i);
+	KUNIT_EXPECT_EQ(test, gigantic_fault(g, GIGANTIC_ALIASES),
+			GIGANTIC_ALIASES * (SZ_1G / UNP_CHUNK_SIZE));
+	kunit_deactivate_static_stub(test, vfio_unpinned_yield);
+	for (i = 0; i < GIGANTIC_ALIASES; i++)
+		vfio_unpinned_map_destroy(g->map[i]);
+	toggle_marks(g->mock);
+	check(g->mock);
+}
+
+/* A gigantic page with many aliases, in one fault: nobody waits for all of it. */
+static void test_gigantic(struct kunit *test)
+{
+	struct gigantic g = { .mock = test->priv };
+	struct page *page = alloc_contig_pages(PHYS_PFN(SZ_1G),
+					       GFP_KERNEL | __GFP_COMP,
+					       first_online_node, NULL);
+
+	if (!page)
+		kunit_skip(test, "no 1 GiB of memory in one piece");
+	g.folio = page_folio(page);
+	g.mock->gigantic = g.folio;
+	__folio_set_swapbacked(g.folio);
+	__folio_set_hugetlb(g.folio);
+	if (mock_domain_init(g.mock, &g.domain,
+			     GIGANTIC_ALIASES * PHYS_PFN(SZ_1G),
+			     SZ_4K | SZ_2M | SZ_1G))
+		KUNIT_FAIL(test, "no memory");
+	else
+		gigantic_test(&g);
+	mock_domain_exit(&g.domain);
+	g.mock->gigantic = NULL;
+	__folio_clear_hugetlb(g.folio);
+	__folio_clear_swapbacked(g.folio);
+	folio_put(g.folio);
 }
 
 static struct kunit_case vfio_unpinned_cases[] = {
 	KUNIT_CASE(test_split_not_pinned),
 	KUNIT_CASE(test_split_partial),
+	KUNIT_CASE(test_flush_batches),
+	KUNIT_CASE(test_zap_runs),
+	KUNIT_CASE_SLOW(test_gigantic),
 	KUNIT_CASE_SLOW(test_search),
 	{}
 };
@@ -477,4 +698,5 @@ static struct kunit_suite vfio_unpinned_suite = {
 	.exit = mock_exit,
 	.test_cases = vfio_unpinned_cases,
 };
+
 kunit_test_suite(vfio_unpinned_suite);

@@ -52,20 +52,23 @@ DEFINE_EVENT(vfio_unpinned_leaf, unpinned_release,
 	     TP_ARGS(vaddr, word)
 );
 
-/* A leaf goes. */
+/* Leaves go, in one chunk: @vaddr and @word are those of the first. */
 TRACE_EVENT(unpinned_zap,
-	    TP_PROTO(unsigned long vaddr, unsigned long word, int reason),
-	    TP_ARGS(vaddr, word, reason),
+	    TP_PROTO(unsigned long vaddr, unsigned long word,
+		     unsigned long leaves, int reason),
+	    TP_ARGS(vaddr, word, leaves, reason),
 	    TP_STRUCT__entry(__field(unsigned long, vaddr)
 			     __field(unsigned long, word)
+			     __field(unsigned long, leaves)
 			     __field(int, reason)),
 	    TP_fast_assign(__entry->vaddr = vaddr;
 			   __entry->word = word;
+			   __entry->leaves = leaves;
 			   __entry->reason = reason;),
-	    TP_printk("vaddr=%#lx pfn=%#lx flags=%s reason=%s", __entry->vaddr,
-		      __entry->word >> PAGE_SHIFT,
+	    TP_printk("vaddr=%#lx pfn=%#lx flags=%s leaves=%lu reason=%s",
+		      __entry->vaddr, __entry->word >> PAGE_SHIFT,
 		      show_unp_flags(__entry->word & ~PAGE_MASK),
-		      show_unp_reason(__entry->reason))
+		      __entry->leaves, show_unp_reason(__entry->reason))
 );
 
 /* A marked page can't be held: @cost pages more are over the limit. */
