@@ -18,4 +18,5 @@ bench=/selftests/vfio/vfio_dma_unpinned_bracket_bench
 run_test "16 GiB" 1000 $bench 16
 run_test "64 GiB" 2000 $bench 64
 run_test "16 GiB, interrupts that are off" 1000 $bench 16 irqs-off
+run_test "1 GiB, reaped" 600 $bench 1 reaped
 finish

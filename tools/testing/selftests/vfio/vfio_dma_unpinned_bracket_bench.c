@@ -3,7 +3,7 @@
  * What a bracket over a whole address space costs that has GIB of unpinned memory,
  * all of it with a leaf:
  *
- *	vfio_dma_unpinned_bracket_bench GIB [irqs-off]
+ *	vfio_dma_unpinned_bracket_bench GIB [irqs-off|reaped]
  *
  * The memory is one memfd of huge pages, mapped again and again. The guest has
  * touched it, so that KVM has SPTEs in each case. The bracket is the one of
@@ -14,10 +14,18 @@
  * is what bounds the time for which the lock is held. Times are just shown. With
  * irqs-off, the tracer of that name (CONFIG_IRQSOFF_TRACER) looks for the longest
  * time with interrupts off; all else takes longer then.
+ *
+ * With reaped, the bracket is that of the OOM reaper, by process_mrelease(), over
+ * GIB of anonymous memory. It may not sleep: its pass is the longest time without a
+ * reschedule. The memory that is unmapped has to be there, once.
  */
 #include <linux/bits.h>
 #include <linux/mman.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,6 +98,24 @@ static void make_memory(struct bench *bench)
 			    "madvise: %s", strerror(errno));
 	}
 	TEST_ASSERT(mem_is_huge(bench->memory), "no huge pages");
+}
+
+static void make_anonymous_memory(struct bench *bench)
+{
+	void *at = mmap(NULL, bench->size + MEM_HUGE_SIZE,
+			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
+
+	TEST_ASSERT(at != MAP_FAILED, "mmap");
+	bench->memory = (void *)align_up((u64)at, MEM_HUGE_SIZE);
+	TEST_ASSERT(!madvise(bench->memory, bench->size, MADV_HUGEPAGE) &&
+		    !madvise(bench->memory, bench->size, MADV_POPULATE_WRITE),
+		    "madvise: %s", strerror(errno));
+	TEST_ASSERT(mem_is_huge(bench->memory), "no huge pages");
+}
+
+static void make_bitmap(struct bench *bench)
+{
 	bench->bitmap = mmap(NULL, bench->pages / 8, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	TEST_ASSERT(bench->bitmap != MAP_FAILED, "mmap");
@@ -280,19 +306,113 @@ static void marks_cleared(struct bench *bench)
 		    stat_get("leaves"));
 }
 
+/* --- the OOM reaper -------------------------------------------------------------- */
+
+/* The process that is reaped; @mapped: with an unpinned mapping. */
+static void be_reaped(struct bench *bench, bool mapped, int ready)
+{
+	make_anonymous_memory(bench);
+	make_bitmap(bench);
+	make_guest(bench);
+	if (mapped) {
+		bench->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+		bench->device = vfio_pci_device_init(device_bdf[0], bench->iommu);
+		map_all(bench);
+		memset(bench->bitmap, 0xff, bench->pages / 8);
+		all_have_leaves(bench);
+	} else {
+		touch_all(bench);
+	}
+	TEST_ASSERT(write(ready, "r", 1) == 1, "write");
+	pause();
+}
+
+/* Returns how long it takes. Ahead of the victim on their CPU: it must not exit. */
+static double reap(pid_t pid)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	int pidfd = syscall(SYS_pidfd_open, pid, 0);
+	double began;
+
+	TEST_ASSERT(pidfd >= 0 && !sched_setscheduler(0, SCHED_FIFO, &param) &&
+		    !kill(pid, SIGKILL), "kill");
+	began = now_ms();
+	TEST_ASSERT(!syscall(SYS_process_mrelease, pidfd, 0),
+		    "process_mrelease: %s", strerror(errno));
+	began = now_ms() - began;
+	close(pidfd);
+	return began;
+}
+
+static void reaped(struct bench *bench, bool mapped)
+{
+	struct sched_param param = { .sched_priority = 0 };
+	int ready[2];
+	double ms;
+	pid_t pid;
+	char byte;
+
+	TEST_ASSERT(!pipe(ready), "pipe");
+	pid = fork();
+	TEST_ASSERT(pid >= 0, "fork");
+	if (!pid)
+		be_reaped(bench, mapped, ready[1]);
+	close(ready[1]);
+	TEST_ASSERT(read(ready[0], &byte, 1) == 1, "the process has ended");
+	close(ready[0]);
+	ms = reap(pid);
+	if (!mapped)
+		bench->plain_ms = ms;
+	printf("%lu|%s|%ld|%ld|%.1f|%.2f|%.1f|-|%.0f|%ld|-|-|\n",
+	       bench->size / GIB,
+	       mapped ? "OOM reaper, all marked" : "OOM reaper, no mapping",
+	       mapped ? stat_of(pid, "leaves") : 0,
+	       mapped ? stat_of(pid, "late_pins") : 0, ms, ms / bench->plain_ms,
+	       mapped ? late_pass_get_of(pid, "late_pass_max") / 1e6 : 0,
+	       mapped ? late_pass_get_of(pid, "hold_max") / 1e3 : 0,
+	       mapped ? stat_of(pid, "flushes") : 0);
+	fflush(stdout);
+	if (mapped)
+		TEST_ASSERT(stat_of(pid, "leaves") == 0 &&
+			    stat_of(pid, "forced_zaps") == (s64)bench->pages,
+			    "%ld leaves, %ld forced zaps", stat_of(pid, "leaves"),
+			    stat_of(pid, "forced_zaps"));
+	sched_setscheduler(0, SCHED_OTHER, &param);
+	TEST_ASSERT(waitpid(pid, NULL, 0) == pid, "waitpid");
+}
+
+static void reap_both(struct bench *bench)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	TEST_ASSERT(!sched_setaffinity(0, sizeof(one), &one), "affinity");
+	puts(column_names);
+	reaped(bench, false);
+	reaped(bench, true);
+}
+
 int main(int argc, char *argv[])
 {
+	bool is_reaped;
 	struct bench bench = {};
 
 	get_device_bdfs(&argc, argv);
 	bench.irqs_off = argc == 3 && !strcmp(argv[2], "irqs-off");
-	TEST_ASSERT(argc - bench.irqs_off == 2 && atoi(argv[1]) > 0,
-		    "usage: %s GIB [irqs-off]", argv[0]);
+	is_reaped = argc == 3 && !strcmp(argv[2], "reaped");
+	TEST_ASSERT(argc - bench.irqs_off - is_reaped == 2 && atoi(argv[1]) > 0,
+		    "usage: %s GIB [irqs-off|reaped]", argv[0]);
 	TEST_ASSERT(!device_missing(0, true) && stats_available(),
 		    "no device or no debugfs");
 	bench.size = atoi(argv[1]) * GIB;
 	bench.pages = bench.size / MEM_PAGE_SIZE;
+	if (is_reaped) {
+		reap_both(&bench);
+		return 0;
+	}
 	make_memory(&bench);
+	make_bitmap(&bench);
 	make_guest(&bench);
 	bench.iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
 	bench.device = vfio_pci_device_init(device_bdf[0], bench.iommu);

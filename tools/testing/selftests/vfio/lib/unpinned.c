@@ -344,9 +344,14 @@ s64 stat_of(pid_t pid, const char *name)
 	return file_stat_of(pid, "stats", name);
 }
 
+s64 late_pass_get_of(pid_t pid, const char *name)
+{
+	return file_stat_of(pid, "late_pass_ns", name);
+}
+
 s64 late_pass_get(const char *name)
 {
-	return file_stat_of(getpid(), "late_pass_ns", name);
+	return late_pass_get_of(getpid(), name);
 }
 
 /*

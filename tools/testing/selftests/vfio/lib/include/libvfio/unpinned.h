@@ -155,6 +155,7 @@ static inline s64 stat_get(const char *name)
 void late_pass_measure(bool on);
 /* Returns 0 or an errno. */
 int __late_pass_measure(const char *value);
+s64 late_pass_get_of(pid_t pid, const char *name);
 s64 late_pass_get(const char *name);
 s64 late_pass_sum(u64 below);
 
