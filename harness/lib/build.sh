@@ -34,7 +34,7 @@ config_files() {
 
 # host_sources: own files of the host's kernel, without tests.
 host_sources() {
-	own_files linux | grep -E '^drivers/(iommu|vfio)/.*\.c$' | grep -v '_test\.c$'
+	own_files linux | grep -E '^drivers/(iommu|vfio)/.*\.c$' | grep -vE '_(test|mock)\.c$'
 }
 
 # kernel_variables CONFIG: what make is told beside the configuration: which files
