@@ -22,7 +22,7 @@ PATIENCE=${PATIENCE:-1}	# factor for time limits and pauses, from the harness
 # for one program and for the boot of a guest, times PATIENCE
 SELFTEST_SECONDS=300
 BOOT_SECONDS=90
-LIMIT=			# ",limit=PAGES" of the dma-pinning device, or its default
+LIMIT=			# ",limit=BYTES" of the dma-pinning device, or its default
 
 tests=0
 failures=0
@@ -280,8 +280,9 @@ vm_boot() {
 # unpinned ADDRESS, pinned ADDRESS: QEMU's options for a device passed through
 # with either mapping of the guest's memory.
 unpinned() {
-	echo "-machine dma-pinning=on -device dma-pinning,id=pinning$LIMIT" \
-		"-device vfio-pci,host=$1,rombar=0,x-unpinned=on"
+	echo "-machine dma-pinning=on -boot strict=on" \
+		"-device dma-pinning,id=pinning$LIMIT" \
+		"-device vfio-pci,id=assigned,host=$1,rombar=0,x-unpinned=on"
 }
 pinned() { echo "-device vfio-pci,host=$1,rombar=0"; }
 

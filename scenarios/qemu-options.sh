@@ -70,16 +70,22 @@ vfio_bind $EDU1 $EDU2 $DISK
 refuses "no addresses reserved" "dma-pinning=on" \
 	-machine q35,accel=kvm $PINNING
 refuses "two dma-pinning devices" "at most one" $MACHINE $PINNING $PINNING
-refuses "a limit of half a page" "multiple of 4096" \
+refuses "a limit of half a page" "multiples of 4096" \
 	$MACHINE -device dma-pinning,limit=2048
 refuses "a limit over the memory" "limit exceeds" \
 	$MACHINE -device dma-pinning,limit=1T
+refuses "a budget below twice the limit" "at least twice" \
+	$MACHINE -device dma-pinning,limit=16M,budget=31M
+refuses "a budget of half a page" "multiples of 4096" \
+	$MACHINE -device dma-pinning,limit=16M,budget=33556480
 refuses "no dma-pinning device" "requires a dma-pinning device" \
 	$MACHINE $(assign $EDU1)
 refuses "no KVM" "requires KVM" \
 	-machine q35,accel=tcg,dma-pinning=on -cpu max $PINNING $(assign $EDU1)
 refuses "a vIOMMU" "behind a vIOMMU" \
 	$MACHINE $PINNING -device intel-iommu,caching-mode=on $(assign $EDU1)
+refuses "a disk that firmware waits for" "requires -boot strict=on" \
+	$MACHINE $PINNING $(assign $DISK)
 refuses "bootindex" "does not work with bootindex" \
 	$MACHINE $PINNING $(assign $DISK ,bootindex=1)
 refuses "an option ROM file" "does not work with romfile" \
@@ -93,6 +99,11 @@ refuses "RAM from a file on a disk" "memfd or hugetlb" $MACHINE $PINNING \
 	-machine memory-backend=ram $(assign $EDU1)
 umount /run/disk
 
+refuses "locked memory" "does not work with -overcommit" \
+	$MACHINE $PINNING -overcommit mem-lock=on $(assign $EDU1)
+
+accepts "a budget of twice the limit" $MACHINE -device dma-pinning,limit=16M,budget=32M \
+	$(assign $EDU1)
 accepts "an option ROM that is hidden" $MACHINE $PINNING \
 	$(assign $EDU1 ,romfile=/firmware/bios-256k.bin,rombar=0)
 accepts "RAM from a memfd" $MACHINE $PINNING \
@@ -104,16 +115,23 @@ accepts "RAM of huge pages" $MACHINE $PINNING \
 	-machine memory-backend=ram $(assign $EDU1)
 echo 0 > /proc/sys/vm/nr_hugepages
 accepts "two unpinned devices, which share a container" \
-	$MACHINE $PINNING $(assign $EDU1) $(assign $DISK)
+	$MACHINE $PINNING -boot strict=on $(assign $EDU1) $(assign $DISK)
 containers_are 1 1
 check "the bitmap is not mapped" \
 	grep -q 'SKIPPING region_add 0x100001000 - 0x100020fff' /out/qemu.log
+check "no warning" sh -c "! grep -q 'saves no memory' /out/qemu.log"
 accepts "an unpinned device beside a pinned one" \
 	$MACHINE $PINNING -device vfio-pci,host=$EDU2 $(assign $EDU1)
 containers_are 2 1
+check "it warns of the cost" grep -q 'saves no memory' /out/qemu.log
 accepts "a pinned device beside an unpinned one" \
 	$MACHINE $PINNING $(assign $EDU1) -device vfio-pci,host=$EDU2
 containers_are 2 1
+check "it warns of the cost, too" grep -q 'saves no memory' /out/qemu.log
+COMMAND="device_add vfio-pci,host=$EDU2,bus=slot0"
+accepts "a pinned device that comes later" $MACHINE $PINNING \
+	-device pcie-root-port,id=slot0,chassis=1 $(assign $EDU1)
+check "it warns of the cost as well" grep -q 'saves no memory' /out/qemu.log
 
 # A device that fails after its container is set up takes that down again.
 COMMAND="device_add vfio-pci,host=$EDU1,x-unpinned=on,bus=slot0,xres=640"

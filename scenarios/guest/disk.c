@@ -130,9 +130,19 @@ void work_disk(void)
 	wait_for("end");
 }
 
+/* From now on through the page cache. */
+static void stop_direct_io(struct disk *disk)
+{
+	int flags = fcntl(disk->fd, F_GETFL);
+
+	if (flags < 0 || fcntl(disk->fd, F_SETFL, flags & ~O_DIRECT))
+		die("stop_direct_io");
+}
+
 /*
  * Reads into buffers that no CPU has touched since the host took them: "go" says
- * that it has. Each page of a read then needs the touch.
+ * that it has. Each page of a read then needs the touch. With fresh=1, the buffers
+ * are memory that nobody has used; with buffered=1, the page cache is between.
  */
 void work_cold(void)
 {
@@ -140,9 +150,12 @@ void work_cold(void)
 	struct disk disk = { };
 
 	prepare(&disk, DISK, 2 * n);
-	memset(disk.pool, 0, disk.buffers * CHUNK);
+	if (!setting("fresh", 0))
+		memset(disk.pool, 0, disk.buffers * CHUNK);
 	for (size_t i = 0; i < n; i++)
 		write_chunk(&disk, i);
+	if (setting("buffered", 0))
+		stop_direct_io(&disk);
 	report("phase=ready");
 	wait_for("go");
 	for (size_t i = 0; i < n; i++) {

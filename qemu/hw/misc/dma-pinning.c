@@ -6,15 +6,20 @@
  * that assigned devices may access. docs/specs/dma-pinning.rst is the contract
  * with the guest.
  *
- * The marks are used by whoever registered in trust_notifiers (VFIO containers
+ * The marks are used by whoever registered in marks_notifiers (VFIO containers
  * with unpinned mappings). They hold only in READY; in OFF and FROZEN the guest
- * counts as unaware. The mode changes by a guest request, at the end of a reset
- * and when a snapshot is loaded, always under the BQL and always in this order:
+ * counts as unaware, and the devices behind those containers, which are in
+ * dma_notifiers, do no DMA. The mode changes by a guest request, at the end of
+ * a reset and when a snapshot is loaded, always under the BQL and in this
+ * order:
  *
- *   to READY:    clear the bitmap (from OFF), trust, show the mode
- *   from READY:  distrust, clear the bitmap (to OFF), show the mode
+ *   to READY:    clear the bitmap (from OFF), enable marks, show the mode,
+ *                allow DMA
+ *   from READY:  stop DMA, disable marks, clear the bitmap (to OFF), show the
+ *                mode
  *
- * so that bits which the guest did not set as marks are never used as such.
+ * so that bits which the guest did not set as marks are never used as such, and
+ * no device runs while its buffers are not marked.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,6 +31,7 @@
 #include "qemu/host-utils.h"
 #include "qemu/module.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "exec/address-spaces.h"
 #include "hw/acpi/aml-build.h"
 #include "hw/boards.h"
@@ -56,19 +62,24 @@ static void dma_pinning_clear_bitmap(DMAPinningState *s)
     memory_region_set_dirty(&s->bitmap, 0, dma_pinning_bitmap_size(&s->window));
 }
 
-static bool dma_pinning_set_trust(DMAPinningState *s, bool trust, Error **errp)
+static bool dma_pinning_set_marks(DMAPinningState *s, bool valid, Error **errp)
 {
-    return notifier_with_return_list_notify(&s->trust_notifiers, &trust,
+    return notifier_with_return_list_notify(&s->marks_notifiers, &valid,
                                             errp) == 0;
 }
 
-static void dma_pinning_distrust(DMAPinningState *s)
+static void dma_pinning_disable_marks(DMAPinningState *s)
 {
     Error *err = NULL;
 
-    if (!dma_pinning_set_trust(s, false, &err)) {
+    if (!dma_pinning_set_marks(s, false, &err)) {
         error_report_err(err);
     }
+}
+
+static void dma_pinning_allow_dma(DMAPinningState *s, bool allowed)
+{
+    notifier_list_notify(&s->dma_notifiers, &allowed);
 }
 
 static void dma_pinning_enter(DMAPinningState *s, DMAPinningMode mode)
@@ -80,7 +91,8 @@ static void dma_pinning_enter(DMAPinningState *s, DMAPinningMode mode)
 
 static void dma_pinning_enter_off(DMAPinningState *s)
 {
-    dma_pinning_distrust(s);
+    dma_pinning_allow_dma(s, false);
+    dma_pinning_disable_marks(s);
     dma_pinning_clear_bitmap(s);
     s->accepted = 0;
     dma_pinning_enter(s, DMA_PINNING_OFF);
@@ -113,13 +125,14 @@ static DMAPinningResult dma_pinning_ready(DMAPinningState *s, uint32_t features,
     if (s->mode == DMA_PINNING_OFF) {
         dma_pinning_clear_bitmap(s);
     }
-    if (!dma_pinning_set_trust(s, true, &err)) {
+    if (!dma_pinning_set_marks(s, true, &err)) {
         error_report_err(err);
-        dma_pinning_distrust(s);
+        dma_pinning_disable_marks(s);
         return DMA_PINNING_ERR_HOST;
     }
     s->accepted = features;
     dma_pinning_enter(s, DMA_PINNING_READY);
+    dma_pinning_allow_dma(s, true);
     return DMA_PINNING_OK;
 }
 
@@ -144,7 +157,8 @@ static DMAPinningResult dma_pinning_frozen(DMAPinningState *s,
         return DMA_PINNING_ERR_STATE;
     }
     if (s->mode == DMA_PINNING_READY) {
-        dma_pinning_distrust(s);
+        dma_pinning_allow_dma(s, false);
+        dma_pinning_disable_marks(s);
         dma_pinning_enter(s, DMA_PINNING_FROZEN);
     }
     return DMA_PINNING_OK;
@@ -396,10 +410,11 @@ static int dma_pinning_post_load(void *opaque, int version_id)
         error_report("%s: invalid state %" PRIu32, TYPE_DMA_PINNING, s->mode);
         return -EINVAL;
     }
-    if (!dma_pinning_set_trust(s, s->mode == DMA_PINNING_READY, &err)) {
+    if (!dma_pinning_set_marks(s, s->mode == DMA_PINNING_READY, &err)) {
         error_report_err(err);
         return -EIO;
     }
+    dma_pinning_allow_dma(s, s->mode == DMA_PINNING_READY);
     return 0;
 }
 
@@ -425,6 +440,21 @@ static const VMStateDescription vmstate_dma_pinning = {
 /*
  * Properties and life cycle
  */
+
+/**
+ * dma_pinning_check_memory: can this memory device be used?
+ * @dev: a memory device that is about to be plugged, with its address set
+ * @errp: tells why not
+ *
+ * Asks whoever maps guest RAM for devices, before it is too late to refuse.
+ */
+bool dma_pinning_check_memory(DeviceState *dev, Error **errp)
+{
+    DMAPinningState *s = dma_pinning_find();
+
+    return !s || notifier_with_return_list_notify(&s->memory_notifiers, dev,
+                                                  errp) == 0;
+}
 
 static char *dma_pinning_get_state(Object *obj, Error **errp)
 {
@@ -454,21 +484,35 @@ static void dma_pinning_get_marked_pages(Object *obj, Visitor *v,
     visit_type_uint64(v, name, &marked, errp);
 }
 
+/*
+ * Twice the limit counts as locked memory, so the default is not a large part
+ * of the RAM, and enough for the queues of some devices in a small one.
+ */
+static uint64_t dma_pinning_default_limit(void)
+{
+    uint64_t ram = current_machine->ram_size;
+
+    return ROUND_UP(MIN(MAX(ram / 16, 64 * MiB), ram / 2), DMA_PINNING_GRANULE);
+}
+
 static bool dma_pinning_set_limit(DMAPinningState *s, Error **errp)
 {
-    uint64_t limit = s->limit;
+    uint64_t limit = s->limit ?: dma_pinning_default_limit();
 
-    if (!limit) {
-        limit = ROUND_UP(current_machine->ram_size / 2, DMA_PINNING_GRANULE);
-    }
-    if (limit % DMA_PINNING_GRANULE) {
-        error_setg(errp, "limit must be a multiple of %d bytes",
+    if (limit % DMA_PINNING_GRANULE || s->budget % DMA_PINNING_GRANULE) {
+        error_setg(errp, "limit and budget must be multiples of %d bytes",
                    DMA_PINNING_GRANULE);
         return false;
     }
     s->limit_pages = limit / DMA_PINNING_GRANULE;
     if (s->limit_pages > s->window.npages) {
         error_setg(errp, "limit exceeds the memory that can be marked");
+        return false;
+    }
+    s->budget_pages = s->budget / DMA_PINNING_GRANULE;
+    if (s->budget_pages && s->budget_pages < 2 * s->limit_pages) {
+        error_setg(errp, "budget must be 0 or at least twice the limit (%"
+                   PRIu64 " bytes)", 2 * limit);
         return false;
     }
     return true;
@@ -520,11 +564,15 @@ static void dma_pinning_init(Object *obj)
 {
     DMAPinningState *s = DMA_PINNING(obj);
 
-    notifier_with_return_list_init(&s->trust_notifiers);
+    notifier_with_return_list_init(&s->marks_notifiers);
+    notifier_list_init(&s->dma_notifiers);
+    notifier_with_return_list_init(&s->memory_notifiers);
 
     object_property_add_uint64_ptr(obj, "npages", &s->window.npages,
                                    OBJ_PROP_FLAG_READ);
     object_property_add_uint64_ptr(obj, "limit-pages", &s->limit_pages,
+                                   OBJ_PROP_FLAG_READ);
+    object_property_add_uint64_ptr(obj, "budget-pages", &s->budget_pages,
                                    OBJ_PROP_FLAG_READ);
     object_property_add_uint64_ptr(obj, "generation", &s->generation,
                                    OBJ_PROP_FLAG_READ);
@@ -538,6 +586,7 @@ static void dma_pinning_init(Object *obj)
 
 static const Property dma_pinning_properties[] = {
     DEFINE_PROP_SIZE("limit", DMAPinningState, limit, 0),
+    DEFINE_PROP_SIZE("budget", DMAPinningState, budget, 0),
 };
 
 static void dma_pinning_class_init(ObjectClass *klass, void *data)
@@ -554,7 +603,11 @@ static void dma_pinning_class_init(ObjectClass *klass, void *data)
     device_class_set_props(dc, dma_pinning_properties);
 
     object_class_property_set_description(klass, "limit",
-        "bytes that marks may hold against reclaim (default: half of the RAM)");
+        "bytes that the guest may have marked (default: 1/16 of the RAM, at "
+        "least 64 MiB, at most half)");
+    object_class_property_set_description(klass, "budget",
+        "bytes that marks may hold against reclaim (default: 0, no bound but "
+        "the limit)");
     object_class_property_add_str(klass, "state", dma_pinning_get_state, NULL);
     object_class_property_add(klass, "marked-pages", "uint64",
                               dma_pinning_get_marked_pages, NULL, NULL, NULL);

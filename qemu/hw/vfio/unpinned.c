@@ -10,6 +10,11 @@
  * @unpinned tells which. Setup comes before the first mapping, teardown after
  * the last. Everything here is called under the BQL.
  *
+ * Only RAM that belongs to the machine or to a memory device is mapped
+ * unpinned: it is what the guest's kernel takes for RAM and marks. A mapping
+ * that fails later than at realize leaves the devices without access to that
+ * memory: their DMA to it is blocked, and the VM goes on.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -20,19 +25,29 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "exec/address-spaces.h"
+#include "hw/boards.h"
+#include "hw/mem/memory-device.h"
+#include "hw/mem/nvdimm.h"
 #include "hw/misc/dma-pinning.h"
+#include "hw/virtio/virtio-mem.h"
 #include "migration/blocker.h"
 #include "system/hostmem.h"
 #include "system/kvm.h"
+#include "system/numa.h"
+#include "system/system.h"
 #include "trace.h"
 #include "unpinned.h"
 
 struct VFIOUnpinned {
-    int fd;                             /* of the container, borrowed */
+    VFIOContainer *container;
     DMAPinningState *pinning;           /* not hotpluggable, outlives this */
-    NotifierWithReturn trust_notifier;
+    NotifierWithReturn marks_notifier;
+    NotifierWithReturn memory_notifier;
+    Notifier machine_done;
     Error *migration_blocker;
 };
+
+static unsigned int vfio_unpinned_containers;
 
 static int vfio_unpinned_bitmap_ioctl(VFIOUnpinned *u, uint32_t flag)
 {
@@ -46,27 +61,29 @@ static int vfio_unpinned_bitmap_ioctl(VFIOUnpinned *u, uint32_t flag)
         arg.vaddr = (uintptr_t)memory_region_get_ram_ptr(&u->pinning->bitmap);
         arg.npages = u->pinning->window.npages;
         arg.limit = u->pinning->limit_pages;
+        arg.budget = u->pinning->budget_pages;
     }
-    ret = ioctl(u->fd, VFIO_IOMMU_PIN_BITMAP, &arg) ? -errno : 0;
-    trace_vfio_unpinned_bitmap(u->fd, flag, ret);
+    ret = RETRY_ON_EINTR(ioctl(u->container->fd, VFIO_IOMMU_PIN_BITMAP, &arg));
+    ret = ret ? -errno : 0;
+    trace_vfio_unpinned_bitmap(u->container->fd, flag, ret);
     return ret;
 }
 
 /*
- * All containers must distrust, so a failure to do so is not returned: it only
- * makes DMA of an unaware guest fail.
+ * All containers must disable the marks, so a failure to do so is not returned.
+ * No device does DMA then.
  */
-static int vfio_unpinned_notify_trust(NotifierWithReturn *n, void *data,
+static int vfio_unpinned_notify_marks(NotifierWithReturn *n, void *data,
                                       Error **errp)
 {
-    VFIOUnpinned *u = container_of(n, VFIOUnpinned, trust_notifier);
-    bool trust = *(bool *)data;
+    VFIOUnpinned *u = container_of(n, VFIOUnpinned, marks_notifier);
+    bool valid = *(bool *)data;
     int ret;
 
-    ret = vfio_unpinned_bitmap_ioctl(u, trust ?
+    ret = vfio_unpinned_bitmap_ioctl(u, valid ?
                                      VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS :
                                      VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
-    if (ret && trust) {
+    if (ret && valid) {
         error_setg_errno(errp, -ret, "vfio: cannot use the guest's marks");
         return ret;
     }
@@ -86,7 +103,7 @@ static bool vfio_unpinned_register(VFIOUnpinned *u, Error **errp)
     if (ret) {
         error_setg_errno(errp, -ret, "cannot register the pin bitmap");
         if (ret == -ENOMEM) {
-            error_append_hint(errp, "The limit of the dma-pinning device "
+            error_append_hint(errp, "Twice the limit of the dma-pinning device "
                               "(%" PRIu64 " pages) counts as locked memory: "
                               "lower it or raise RLIMIT_MEMLOCK.\n",
                               u->pinning->limit_pages);
@@ -136,8 +153,128 @@ bool vfio_unpinned_check_device(VFIODevice *vbasedev, AddressSpace *as,
         error_setg(errp, "x-unpinned=on requires a dma-pinning device");
         error_append_hint(errp, "Add -machine q35,dma-pinning=on and, before "
                           "this device, -device dma-pinning.\n");
+    } else if (machine_require_guest_memfd(current_machine)) {
+        error_setg(errp, "x-unpinned=on is not supported with guest_memfd");
+        error_append_hint(errp, "Private memory of a confidential guest is not "
+                          "in QEMU's address space.\n");
+    } else if (should_mlock(mlock_state)) {
+        error_setg(errp, "x-unpinned=on does not work with -overcommit "
+                   "mem-lock=%s",
+                   is_mlock_on_fault(mlock_state) ? "on-fault" : "on");
+        error_append_hint(errp, "Locked memory stays in RAM: use "
+                          "x-unpinned=off, or mem-lock=off.\n");
     }
     return !*errp;
+}
+
+/**
+ * vfio_unpinned_warn_pinned: something pins all guest RAM
+ *
+ * Warns if there is an unpinned container, whose use that defeats.
+ */
+void vfio_unpinned_warn_pinned(void)
+{
+    if (vfio_unpinned_containers) {
+        warn_report_once("vfio: x-unpinned=on saves no memory: another device "
+                         "(x-unpinned=off, vhost-vdpa, nvme://, ...) pins all "
+                         "guest RAM");
+    }
+}
+
+/* Whoever pins all RAM has disabled discarding of it. */
+static void vfio_unpinned_machine_done(Notifier *n, void *data)
+{
+    if (ram_block_discard_is_disabled()) {
+        vfio_unpinned_warn_pinned();
+    }
+}
+
+/* Is it the memory of a DIMM or virtio-mem device with this backend? */
+static int vfio_unpinned_match_device(Object *obj, void *backend)
+{
+    if (object_dynamic_cast(obj, TYPE_NVDIMM) ||
+        (!object_dynamic_cast(obj, TYPE_PC_DIMM) &&
+         !object_dynamic_cast(obj, TYPE_VIRTIO_MEM))) {
+        return 0;
+    }
+    return object_property_get_link(obj, "memdev", NULL) == backend;
+}
+
+static bool vfio_unpinned_machine_uses(const HostMemoryBackend *backend)
+{
+    const MachineState *ms = current_machine;
+    int i;
+
+    for (i = 0; ms->numa_state && i < ms->numa_state->num_nodes; i++) {
+        if (ms->numa_state->nodes[i].node_memdev == backend) {
+            return true;
+        }
+    }
+    return ms->memdev == backend;
+}
+
+/* Shared memory in a BAR, say, has a backend, too, but is no RAM. */
+static bool vfio_unpinned_is_ram(const MemoryRegion *mr)
+{
+    Object *backend;
+
+    backend = object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND);
+    return backend &&
+           (vfio_unpinned_machine_uses(MEMORY_BACKEND(backend)) ||
+            object_child_foreach_recursive(qdev_get_machine(),
+                                           vfio_unpinned_match_device,
+                                           backend));
+}
+
+static void vfio_unpinned_error_hint(int err, Error **errp)
+{
+    if (err == EOPNOTSUPP) {
+        error_append_hint(errp, "x-unpinned=on needs guest RAM of anonymous, "
+                          "memfd or hugetlb memory.\n");
+    } else if (err == ENOMEM) {
+        error_append_hint(errp, "x-unpinned=on charges 16 bytes per 4 KiB page "
+                          "to RLIMIT_MEMLOCK.\n");
+    }
+}
+
+/*
+ * Nobody knows better than the kernel what it can map: try it, at the place
+ * that the memory is going to have. No vCPU can access it yet, and so no device
+ * can. Of virtio-mem, parts are mapped as the guest asks for them, so try its
+ * first page.
+ */
+static int vfio_unpinned_notify_memory(NotifierWithReturn *n, void *data,
+                                       Error **errp)
+{
+    ERRP_GUARD();
+    VFIOUnpinned *u = container_of(n, VFIOUnpinned, memory_notifier);
+    MemoryDeviceState *md = MEMORY_DEVICE(data);
+    struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap) };
+    bool whole = object_dynamic_cast(data, TYPE_PC_DIMM);
+    MemoryRegion *mr;
+    Object *backend;
+    void *host;
+    int ret;
+
+    backend = object_property_get_link(data, "memdev", NULL);
+    if (!backend || object_dynamic_cast(data, TYPE_NVDIMM)) {
+        return 0;
+    }
+    mr = host_memory_backend_get_memory(MEMORY_BACKEND(backend));
+    host = memory_region_get_ram_ptr(mr);
+    unmap.iova = MEMORY_DEVICE_GET_CLASS(md)->get_addr(md);
+    unmap.size = whole ? memory_region_size(mr) :
+                         qemu_ram_pagesize(mr->ram_block);
+    ret = vfio_unpinned_dma_map(u->container, unmap.iova, unmap.size, host);
+    if (ret) {
+        error_setg_errno(errp, -ret, "memory backend %s cannot be mapped for "
+                         "devices with x-unpinned=on",
+                         object_get_canonical_path_component(backend));
+        vfio_unpinned_error_hint(-ret, errp);
+        return ret;
+    }
+    ioctl(u->container->fd, VFIO_IOMMU_UNMAP_DMA, &unmap);
+    return 0;
 }
 
 /**
@@ -160,9 +297,11 @@ bool vfio_unpinned_setup(VFIOContainer *container, Error **errp)
         return false;
     }
 
-    u->fd = container->fd;
+    u->container = container;
     u->pinning = dma_pinning_find();
-    u->trust_notifier.notify = vfio_unpinned_notify_trust;
+    u->marks_notifier.notify = vfio_unpinned_notify_marks;
+    u->memory_notifier.notify = vfio_unpinned_notify_memory;
+    u->machine_done.notify = vfio_unpinned_machine_done;
     error_setg(&u->migration_blocker,
                "x-unpinned=on: migration is not supported with unpinned mappings");
     if (migrate_add_blocker(&u->migration_blocker, errp) < 0) {
@@ -172,8 +311,12 @@ bool vfio_unpinned_setup(VFIOContainer *container, Error **errp)
         migrate_del_blocker(&u->migration_blocker);
         return false;
     }
-    notifier_with_return_list_add(&u->pinning->trust_notifiers,
-                                  &u->trust_notifier);
+    notifier_with_return_list_add(&u->pinning->marks_notifiers,
+                                  &u->marks_notifier);
+    notifier_with_return_list_add(&u->pinning->memory_notifiers,
+                                  &u->memory_notifier);
+    vfio_unpinned_containers++;
+    qemu_add_machine_init_done_notifier(&u->machine_done);
     container->bcontainer.unpinned = g_steal_pointer(&u);
     return true;
 }
@@ -190,7 +333,10 @@ void vfio_unpinned_teardown(VFIOContainer *container)
     if (!u) {
         return;
     }
-    notifier_with_return_remove(&u->trust_notifier);
+    qemu_remove_machine_init_done_notifier(&u->machine_done);
+    vfio_unpinned_containers--;
+    notifier_with_return_remove(&u->memory_notifier);
+    notifier_with_return_remove(&u->marks_notifier);
     ret = vfio_unpinned_bitmap_ioctl(u, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
     if (ret) {
         error_report("vfio: cannot unregister the pin bitmap: %s",
@@ -204,9 +350,10 @@ void vfio_unpinned_teardown(VFIOContainer *container)
 /**
  * vfio_unpinned_wanted: is this section to be mapped unpinned?
  *
- * Only guest RAM that the guest can mark is: BARs of assigned devices can't be,
- * read-only sections need translations that no guest access makes, and the few
- * RAM pages of firmware and emulated devices are no RAM to the guest.
+ * Only guest RAM that the guest can mark is: BARs can't be, nor the memory of
+ * nvdimm and virtio-pmem, which may be a file; read-only sections need
+ * translations that no guest access makes, and the few RAM pages of firmware
+ * and emulated devices are no RAM to the guest.
  */
 bool vfio_unpinned_wanted(const VFIOContainer *container, hwaddr iova,
                           ram_addr_t size, void *vaddr, bool readonly)
@@ -220,12 +367,13 @@ bool vfio_unpinned_wanted(const VFIOContainer *container, hwaddr iova,
         return false;
     }
     mr = memory_region_from_host(vaddr, &offset);
-    return mr && !memory_region_is_ram_device(mr) &&
-           object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND);
+    return mr && !memory_region_is_ram_device(mr) && vfio_unpinned_is_ram(mr);
 }
 
 /**
  * vfio_unpinned_dma_map: map guest RAM unpinned
+ *
+ * A signal may interrupt it, with nothing changed.
  *
  * Returns 0 or a negative errno.
  */
@@ -241,7 +389,9 @@ int vfio_unpinned_dma_map(const VFIOContainer *container, hwaddr iova,
     };
     int ret;
 
-    ret = ioctl(container->fd, VFIO_IOMMU_MAP_DMA_UNPINNED, &map) ? -errno : 0;
+    ret = RETRY_ON_EINTR(ioctl(container->fd, VFIO_IOMMU_MAP_DMA_UNPINNED,
+                               &map));
+    ret = ret ? -errno : 0;
     trace_vfio_unpinned_dma_map(container->fd, iova, size, vaddr, ret);
     return ret;
 }
@@ -255,14 +405,24 @@ int vfio_unpinned_dma_map(const VFIOContainer *container, hwaddr iova,
 void vfio_unpinned_map_hint(const VFIOContainerBase *bcontainer, int err,
                             Error **errp)
 {
+    if (bcontainer->unpinned) {
+        vfio_unpinned_error_hint(err, errp);
+    }
+}
+
+/**
+ * vfio_unpinned_map_failed: deal with a mapping that has failed at run time
+ * @bcontainer: any container, initialized
+ * @err: reported and freed, if this returns true
+ *
+ * Returns false for a container that pins RAM.
+ */
+bool vfio_unpinned_map_failed(const VFIOContainerBase *bcontainer, Error *err)
+{
     if (!bcontainer->unpinned) {
-        return;
+        return false;
     }
-    if (err == EOPNOTSUPP) {
-        error_append_hint(errp, "x-unpinned=on needs guest RAM of anonymous, "
-                          "memfd or hugetlb memory.\n");
-    } else if (err == ENOMEM) {
-        error_append_hint(errp, "x-unpinned=on charges 16 bytes per 4 KiB page "
-                          "to RLIMIT_MEMLOCK.\n");
-    }
+    error_prepend(&err, "DMA of devices with x-unpinned=on is blocked there: ");
+    error_report_err(err);
+    return true;
 }

@@ -9,8 +9,12 @@
 #include "qemu/units.h"
 #include "libqtest.h"
 #include "libqos/fw_cfg.h"
+#include "libqos/malloc-pc.h"
+#include "libqos/pci-pc.h"
+#include "libqos/virtio-pci.h"
 #include "qobject/qdict.h"
 #include "hw/misc/dma-pinning.h"
+#include "standard-headers/linux/virtio_balloon.h"
 
 #define LIMIT_PAGES     2048ULL
 #define COMMAND_LINE    "-machine q35,dma-pinning=on -nodefaults -m 64M " \
@@ -392,6 +396,110 @@ static void test_window(Fixture *f, gconstpointer extra)
     pc_fw_cfg_uninit(fw_cfg);
 }
 
+static uint64_t default_limit(const char *ram)
+{
+    Fixture f = {
+        .qts = qtest_initf("-machine q35,dma-pinning=on -nodefaults -m %s "
+                           "-device dma-pinning,id=dp", ram),
+    };
+    uint64_t limit = get_stat(&f, "limit-pages");
+
+    g_assert_cmpint(get_stat(&f, "budget-pages"), ==, 0);
+    qtest_quit(f.qts);
+    return limit;
+}
+
+/* A 16th of the RAM, but 64 MiB at least, but half of the RAM at most */
+static void test_default_limit(void)
+{
+    g_assert_cmpint(default_limit("2G"), ==, 128 * MiB / 4096);
+    g_assert_cmpint(default_limit("512M"), ==, 64 * MiB / 4096);
+    g_assert_cmpint(default_limit("96M"), ==, 48 * MiB / 4096);
+}
+
+static void test_budget(void)
+{
+    Fixture f = { .qts = qtest_initf(COMMAND_LINE "-global "
+                                     "dma-pinning.budget=16M") };
+
+    g_assert_cmpint(get_stat(&f, "limit-pages"), ==, LIMIT_PAGES);
+    g_assert_cmpint(get_stat(&f, "budget-pages"), ==, 2 * LIMIT_PAGES);
+    qtest_quit(f.qts);
+}
+
+typedef struct Balloon {
+    QTestState *qts;
+    QVirtioPCIDevice *dev;
+    QGuestAllocator alloc;
+    QVirtQueue *inflate;
+    QVirtQueue *report;
+} Balloon;
+
+static void balloon_start(Balloon *b, QTestState *qts, QPCIBus *bus)
+{
+    QPCIAddress addr = { .devfn = QPCI_DEVFN(5, 0) };
+
+    b->qts = qts;
+    pc_alloc_init(&b->alloc, qts, ALLOC_NO_FLAGS);
+    b->dev = virtio_pci_new(bus, &addr);
+    g_assert_nonnull(b->dev);
+    qvirtio_pci_device_enable(b->dev);
+    qvirtio_start_device(&b->dev->vdev);
+    qvirtio_set_features(&b->dev->vdev,
+                         qvirtio_get_features(&b->dev->vdev) &
+                         (1ull << VIRTIO_F_VERSION_1 |
+                          1ull << VIRTIO_BALLOON_F_REPORTING));
+    b->inflate = qvirtqueue_setup(&b->dev->vdev, &b->alloc, 0);
+    b->report = qvirtqueue_setup(&b->dev->vdev, &b->alloc, 3);
+    qvirtio_set_driver_ok(&b->dev->vdev);
+}
+
+static void balloon_send(Balloon *b, QVirtQueue *vq, uint64_t data,
+                         uint32_t len, bool write)
+{
+    uint32_t head = qvirtqueue_add(b->qts, vq, data, len, write, false);
+
+    qvirtqueue_kick(b->qts, &b->dev->vdev, vq, head);
+    qvirtio_wait_used_elem(b->qts, &b->dev->vdev, vq, head, NULL,
+                           30 * 1000 * 1000);
+}
+
+/* Gives the page to the host; true if the host has taken it */
+static bool balloon_takes(Balloon *b, uint64_t page, bool report)
+{
+    uint64_t pfn = guest_alloc(&b->alloc, 4);
+
+    qtest_writeq(b->qts, page, 0x1234);
+    if (report) {
+        balloon_send(b, b->report, page, 4096, true);
+    } else {
+        qtest_writel(b->qts, pfn, page / 4096);
+        balloon_send(b, b->inflate, pfn, 4, false);
+    }
+    guest_free(&b->alloc, pfn);
+    return qtest_readq(b->qts, page) != 0x1234;
+}
+
+/* The kernel reads the marks from the pages that it was given: none may go */
+static void test_balloon(Fixture *f, gconstpointer extra)
+{
+    QPCIBus *bus = qpci_new_pc(f->qts, NULL);
+    Balloon b;
+
+    balloon_start(&b, f->qts, bus);
+    g_assert_true(balloon_takes(&b, 32 * MiB, false));
+    g_assert_true(balloon_takes(&b, 32 * MiB, true));
+    g_assert_false(balloon_takes(&b, f->bitmap, false));
+    g_assert_false(balloon_takes(&b, f->bitmap, true));
+
+    qvirtqueue_cleanup(b.dev->vdev.bus, b.inflate, &b.alloc);
+    qvirtqueue_cleanup(b.dev->vdev.bus, b.report, &b.alloc);
+    qvirtio_pci_device_disable(b.dev);
+    qos_object_destroy((QOSGraphObject *)b.dev);
+    alloc_destroy(&b.alloc);
+    qpci_free_pc(bus);
+}
+
 static void test_no_hotplug(Fixture *f, gconstpointer extra)
 {
     QDict *rsp = qtest_qmp(f->qts, "{'execute': 'device_add', 'arguments': "
@@ -427,6 +535,10 @@ int main(int argc, char **argv)
     add("window", test_window, NULL);
     add("window-device-memory", test_window, "-m 64M,slots=1,maxmem=2112M");
     add("no-hotplug", test_no_hotplug, NULL);
+    add("balloon", test_balloon,
+        "-device virtio-balloon-pci,addr=5,free-page-reporting=on");
+    qtest_add_func("dma-pinning/default-limit", test_default_limit);
+    qtest_add_func("dma-pinning/budget", test_budget);
 
     return g_test_run();
 }

@@ -83,10 +83,12 @@ struct DMAPinningState {
 
     /* Properties */
     uint64_t limit;             /* bytes, 0 for the default */
+    uint64_t budget;            /* bytes, 0 for none */
 
     /* Constant after realize */
     DMAPinningWindow window;
     uint64_t limit_pages;
+    uint64_t budget_pages;
     MemoryRegion regs;
     MemoryRegion bitmap;
 
@@ -103,8 +105,12 @@ struct DMAPinningState {
     uint64_t requests_refused;
     uint64_t ignored_accesses;
 
-    /* Told when the marks begin or cease to be valid, data is a bool * */
-    NotifierWithReturnList trust_notifiers;
+    /* Containers: marks begin or cease to be valid, data is a bool * */
+    NotifierWithReturnList marks_notifiers;
+    /* Devices: DMA begins or ceases to be allowed, data is a bool * */
+    NotifierList dma_notifiers;
+    /* Containers: can this memory device be mapped? data is a DeviceState * */
+    NotifierWithReturnList memory_notifiers;
 };
 
 static inline uint64_t dma_pinning_bitmap_size(const DMAPinningWindow *w)
@@ -132,5 +138,6 @@ static inline bool dma_pinning_owns(const MemoryRegion *mr)
 
 void dma_pinning_build_acpi(DMAPinningState *s, GArray *table_data,
                             BIOSLinker *linker, const char *oem_id);
+bool dma_pinning_check_memory(DeviceState *dev, Error **errp);
 
 #endif

@@ -1,0 +1,190 @@
+/*
+ * vfio-pci devices that do DMA to unpinned guest RAM
+ *
+ * Such a device must not run while the guest does not mark its buffers: a write
+ * that the IOMMU blocks is dropped, and the device, which is not told, reports
+ * success. So until the guest is READY, the Bus Master Enable bit of the
+ * function is 0 in the hardware and in what the guest sees, whatever the guest
+ * writes, and it becomes 0 again when the guest leaves READY. After that, the
+ * guest's driver sets it, as after a reset. To an unaware guest, the device
+ * does not answer.
+ *
+ * The guest's view of the bit is emulated; a bridge above the function is none
+ * of our business. Everything here is called under the BQL.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/range.h"
+#include "hw/boards.h"
+#include "hw/misc/dma-pinning.h"
+#include "hw/pci/pci.h"
+#include "pci.h"
+#include "trace.h"
+#include "unpinned.h"
+
+static uint8_t vfio_unpinned_pci_base_class(const VFIOPCIDevice *vdev)
+{
+    return vdev->pdev.config[PCI_CLASS_DEVICE + 1];
+}
+
+/* Integrated graphics have memory of their own that no CPU touches. */
+static bool vfio_unpinned_pci_is_igd(VFIOPCIDevice *vdev)
+{
+    return vfio_pci_is(vdev, PCI_VENDOR_ID_INTEL, PCI_ANY_ID) &&
+           vfio_unpinned_pci_base_class(vdev) == PCI_BASE_CLASS_DISPLAY &&
+           !strcmp(vdev->vbasedev.name, "0000:00:02.0");
+}
+
+/*
+ * Firmware looks for something to boot on each disk, waiting several seconds
+ * for one that does not answer. With strict=on, SeaBIOS looks only at those
+ * with a bootindex; OVMF does so as soon as there is one with a bootindex.
+ */
+static bool vfio_unpinned_pci_firmware_waits(const VFIOPCIDevice *vdev)
+{
+    const BootConfiguration *boot = &current_machine->boot_config;
+
+    return vfio_unpinned_pci_base_class(vdev) == PCI_BASE_CLASS_STORAGE &&
+           !(boot->has_strict && boot->strict);
+}
+
+/* Writes what the hardware and the guest's view have of the bit once more. */
+static void vfio_unpinned_pci_update(VFIOPCIDevice *vdev, uint16_t clear)
+{
+    uint32_t command = vfio_pci_read_config(&vdev->pdev, PCI_COMMAND, 2);
+
+    if (command != (uint32_t)-1) {
+        vfio_pci_write_config(&vdev->pdev, PCI_COMMAND, command & ~clear, 2);
+    }
+}
+
+static void vfio_unpinned_pci_withhold(VFIOPCIDevice *vdev, bool withhold)
+{
+    VFIOUnpinnedPCI *u = &vdev->unpinned;
+
+    u->reported = false;
+    if (u->withheld == withhold) {
+        return;
+    }
+    trace_vfio_unpinned_dma(vdev->vbasedev.name, !withhold);
+    u->withheld = withhold;
+    if (withhold) {
+        vfio_unpinned_pci_update(vdev, PCI_COMMAND_MASTER);
+    }
+}
+
+static void vfio_unpinned_pci_notify_dma(Notifier *n, void *data)
+{
+    VFIOPCIDevice *vdev = container_of(n, VFIOPCIDevice, unpinned.dma_notifier);
+
+    vfio_unpinned_pci_withhold(vdev, !*(bool *)data);
+}
+
+/**
+ * vfio_unpinned_pci_check: the rest of the checks of a device
+ * @vdev: any vfio-pci device, attached, with its configuration space read
+ * @errp: tells why it cannot be used, with a hint
+ *
+ * The device does no DMA from here on until the guest is READY.
+ */
+bool vfio_unpinned_pci_check(VFIOPCIDevice *vdev, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!vdev->vbasedev.unpinned) {
+        return true;
+    }
+    if (vfio_unpinned_pci_is_igd(vdev)) {
+        error_setg(errp, "x-unpinned=on does not work with integrated "
+                   "graphics");
+        error_append_hint(errp, "They use stolen memory, which the guest can't "
+                          "mark.\n");
+        return false;
+    }
+    if (vfio_unpinned_pci_firmware_waits(vdev)) {
+        error_setg(errp, "x-unpinned=on requires -boot strict=on for a disk");
+        error_append_hint(errp, "Firmware would wait for it. Give bootindex to "
+                          "the device to boot from.\n");
+        return false;
+    }
+    vdev->emulated_config_bits[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+    vdev->pdev.config[PCI_COMMAND] &= ~PCI_COMMAND_MASTER;
+    vdev->unpinned.withheld = true;
+    return true;
+}
+
+/**
+ * vfio_unpinned_pci_init: let a device follow the guest's state
+ * @vdev: any vfio-pci device, realized
+ */
+void vfio_unpinned_pci_init(VFIOPCIDevice *vdev)
+{
+    VFIOUnpinnedPCI *u = &vdev->unpinned;
+    DMAPinningState *pinning;
+
+    if (!vdev->vbasedev.unpinned) {
+        return;
+    }
+    pinning = dma_pinning_find();
+    vfio_unpinned_pci_update(vdev, PCI_COMMAND_MASTER);
+    vfio_unpinned_pci_withhold(vdev, pinning->mode != DMA_PINNING_READY);
+    u->dma_notifier.notify = vfio_unpinned_pci_notify_dma;
+    notifier_list_add(&pinning->dma_notifiers, &u->dma_notifier);
+}
+
+/**
+ * vfio_unpinned_pci_exit: undo vfio_unpinned_pci_init()
+ * @vdev: any vfio-pci device
+ */
+void vfio_unpinned_pci_exit(VFIOPCIDevice *vdev)
+{
+    if (vdev->unpinned.dma_notifier.notify) {
+        notifier_remove(&vdev->unpinned.dma_notifier);
+    }
+}
+
+/**
+ * vfio_unpinned_pci_write: what a write to the configuration space may write
+ * @vdev: any vfio-pci device
+ * @addr: where
+ * @val: what the guest wants to write
+ * @len: bytes
+ *
+ * Returns @val, without Bus Master Enable if that is withheld.
+ */
+uint32_t vfio_unpinned_pci_write(VFIOPCIDevice *vdev, uint32_t addr,
+                                 uint32_t val, int len)
+{
+    VFIOUnpinnedPCI *u = &vdev->unpinned;
+    uint32_t bit;
+
+    if (!u->withheld || !range_covers_byte(addr, len, PCI_COMMAND)) {
+        return val;
+    }
+    bit = PCI_COMMAND_MASTER << (PCI_COMMAND - addr) * 8;
+    if (val & bit && !u->reported) {
+        u->reported = true;
+        warn_report("the guest has not accepted dma-pinning: bus mastering of "
+                    "%s stays off", vdev->vbasedev.name);
+    }
+    return val & ~bit;
+}
+
+static bool vfio_unpinned_pci_get_allowed(Object *obj, Error **errp)
+{
+    return !VFIO_PCI(obj)->unpinned.withheld;
+}
+
+void vfio_unpinned_pci_class_init(ObjectClass *klass)
+{
+    object_class_property_add_bool(klass, "dma-allowed",
+                                   vfio_unpinned_pci_get_allowed, NULL);
+    object_class_property_set_description(klass, /* 10.0 */
+                                          "dma-allowed",
+                                          "Whether the guest can enable bus "
+                                          "mastering now");
+}

@@ -1,0 +1,142 @@
+# shellcheck shell=dash disable=SC2046,SC2086,SC2317 # lists of words; called by check
+# SPDX-License-Identifier: GPL-2.0
+#
+# about=bus mastering of unpinned devices is off in all states but READY
+# ram=1G
+# devices=edu:2
+#
+# There is no guest: QEMU's test protocol writes what one would, and the VM's CPU
+# never runs. What the hardware has is read on the host.
+
+# shellcheck source=scenarios/lib.sh
+. /scenarios/lib.sh
+
+REQUEST=0x100000040	# register of the dma-pinning device, with 128 MiB of RAM
+READY=0x30001
+OFF=2
+FROZEN=3
+MASTER=6		# and memory, which is always allowed
+MEMORY=2
+FIRST=0x80002004	# command registers: 00:04.0, and 01:00.0 behind 00:05.0
+SECOND=0x80010004
+
+# qtest COMMAND: to QEMU; its answer is the last line of /out/vm1.qemu.
+qtest() {
+	local before
+
+	before=$(grep -c '^\[S ' /out/vm1.qemu)
+	echo "$1" 1<> /run/qtest.in
+	for _ in $(seq 50); do
+		[ "$(grep -c '^\[S ' /out/vm1.qemu)" -eq "$before" ] || return 0
+		usleep 100000
+	done
+	note "no answer to $1"
+	return 1
+}
+
+# request NUMBER: of the guest to the dma-pinning device.
+request() { qtest "writeq $REQUEST $1"; }
+
+# select_register DEVICE: its command register is at I/O port 0xcfc.
+select_register() { qtest "outl 0xcf8 $1"; }
+
+# turn_on DEVICE: the guest's driver enables memory and bus mastering.
+turn_on() { select_register $1; qtest "outw 0xcfc $MASTER"; }
+
+# guest_sees DEVICE: the command register, as far as we use it.
+guest_sees() {
+	select_register $1
+	qtest "inw 0xcfc"
+	echo $(($(sed -n 's/^\[S .*OK \(0x[0-9a-f]*\)$/\1/p' /out/vm1.qemu | tail -n 1) & MASTER))
+}
+
+# hardware_has ADDRESS: the same of the physical function.
+hardware_has() {
+	echo $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$1/config") & MASTER))
+}
+
+# expect WHAT DEVICE VALUE: of both.
+expect() {
+	local address=$first
+
+	[ $2 = $FIRST ] || address=$second
+	check_value "$1: in hardware" "$(hardware_has $address)" -eq $3
+	check_value "$1: for the guest" "$(guest_sees $2)" -eq $3
+}
+
+# reset: the only way to a second READY, whose rate is limited in the VM's time.
+reset() {
+	vm_monitor 1 system_reset
+	sleep 2
+	# bus 1 behind the root port
+	qtest "outl 0xcf8 0x80002818"
+	qtest "outl 0xcfc 0x00010100"
+}
+
+plug() {
+	vm_monitor 1 "device_add vfio-pci,id=second,bus=root1,host=$second,x-unpinned=on"
+	sleep 2
+}
+
+# allowed: what QEMU says of the first device.
+allowed() {
+	vm_monitor 1 "qom-get /machine/peripheral/first dma-allowed"
+	sleep 1
+	tr -d '\r' < /out/vm1.monitor | grep -E '^(true|false)$' | tail -n 1
+}
+
+first=$(nth 1 $(devices_of $EDU))
+second=$(nth 2 $(devices_of $EDU))
+vfio_bind $first $second
+mkfifo /run/qtest.in /run/qtest.out
+vm_start 1 128 "work=idle" -S -action reboot=reset -qtest pipe:/run/qtest \
+	-machine dma-pinning=on -device dma-pinning,id=pinning,limit=16M \
+	-device pcie-root-port,id=root1,chassis=1,addr=5 \
+	-device vfio-pci,id=first,host=$first,x-unpinned=on,addr=4
+sleep 5
+check "QEMU lives" vm_alive 1
+
+turn_on $FIRST
+expect "never READY" $FIRST $MEMORY
+check "QEMU says so" grep -q "not accepted dma-pinning: bus mastering of $first" /out/vm1.qemu
+check "DMA is not allowed" [ "$(allowed)" = false ]
+
+request $READY
+expect "READY, not enabled yet" $FIRST $MEMORY
+check "DMA is allowed" [ "$(allowed)" = true ]
+turn_on $FIRST
+expect "READY" $FIRST $MASTER
+request $FROZEN
+expect "FROZEN" $FIRST $MEMORY
+turn_on $FIRST
+expect "enabled in FROZEN" $FIRST $MEMORY
+
+reset
+request $READY
+turn_on $FIRST
+expect "READY after a reset" $FIRST $MASTER
+plug
+expect "plugged in READY" $SECOND 0
+turn_on $SECOND
+expect "plugged in READY and enabled" $SECOND $MASTER
+request $OFF
+expect "OFF" $FIRST $MEMORY
+expect "OFF, the second" $SECOND $MEMORY
+turn_on $FIRST
+expect "enabled in OFF" $FIRST $MEMORY
+turn_on $SECOND
+expect "enabled in OFF, the second" $SECOND $MEMORY
+
+reset
+request $READY
+turn_on $FIRST
+turn_on $SECOND
+expect "READY with two" $FIRST $MASTER
+expect "READY with two, the second" $SECOND $MASTER
+reset
+check_value "a reset in READY: in hardware" "$(hardware_has $first)" -eq 0
+check_value "a reset in READY: the second" "$(hardware_has $second)" -eq 0
+turn_on $FIRST
+expect "enabled after that" $FIRST $MEMORY
+vm_stop 1
+finish
