@@ -57,8 +57,8 @@ tried=0
 
 pin=vfio_dma_unpinned_pin_test
 life=vfio_dma_unpinned_test
-try unpinned_populate "five by the gate, one by the host" \
-	' 5 +vfio_unpinned:unpinned_populate +1 +vfio_unpinned:unpinned_populate' \
+try unpinned_populate "nine by the gate, one by the host" \
+	' 9 +vfio_unpinned:unpinned_populate +1 +vfio_unpinned:unpinned_populate' \
 	$pin pin.anon.limit
 try unpinned_zap "mprotect() takes the page over the limit" \
 	'mprotect.*__mmu_notifier_invalidate_range_start' $pin pin.anon.limit
@@ -69,7 +69,7 @@ try unpinned_release "one in one of the seconds" \
 	'  1 +vfio_unpinned:unpinned_release' \
 	$pin pin.anon.release_after_access_keeps_leaf
 try unpinned_limit "cost, pins and limit" \
-	'vaddr=0x[0-9a-f]+ cost=1 late_pins=4 limit=4' $pin pin.anon.limit
+	'vaddr=0x[0-9a-f]+ cost=1 late_pins=8 limit=4 held=8 budget=0' $pin pin.anon.limit
 try unpinned_refuse "page and frame" 'vaddr=0x[0-9a-f]+ pfn=0x[0-9a-f]+' \
 	$life life.anon.bar_where_ram_was
 try io_page_fault "device, IOVA and access" \

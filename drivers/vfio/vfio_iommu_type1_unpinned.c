@@ -24,8 +24,10 @@
  *   (vfio_iommu.lock)
  *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users
  *   update_lock  per vfio_unpinned_mm, what is mapped and registered: one
- *                change at a time. Held over mmap_lock and allocations, never
- *                taken in a notifier.
+ *                change at a time. Held over allocations, and by the process
+ *                itself over mmap_lock. Never taken in a notifier.
+ *   populate_lock  per vfio_unpinned_mm: one at a time gets marked pages in.
+ *                Nobody waits for it.
  *   (mmap_lock, reverse map locks, page table locks, KVM's mmu_lock)
  *   lock         per vfio_unpinned_mm, spinlock: the words, the leaves and all
  *                else that the notifiers use. Held while leaves are written
@@ -68,6 +70,9 @@ MODULE_PARM_DESC(break_dirty, "TEST: forget that a leaf was there");
 bool vfio_unpinned_break_lock;
 module_param_named(break_lock, vfio_unpinned_break_lock, bool, 0644);
 MODULE_PARM_DESC(break_lock, "TEST: show counters without their lock");
+bool vfio_unpinned_break_release;
+module_param_named(break_release, vfio_unpinned_break_release, bool, 0644);
+MODULE_PARM_DESC(break_release, "TEST: release no late pins of others for a new one");
 bool vfio_unpinned_separate_domains;
 EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
 module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,
@@ -302,11 +307,9 @@ static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		*reason = UNP_ZAP_FORCED;
 		return false;
 	}
-	if ((word & UNP_PINNED) || vfio_unpinned_late_pin(unp, vaddr))
+	if ((word & UNP_PINNED) || vfio_unpinned_late_pin(unp, vaddr, reason))
 		return true;
-	unp->stats.over_limit_zaps++;
 	vfio_unpinned_want_populate(unp);
-	*reason = UNP_ZAP_LIMIT;
 	return false;
 }
 
@@ -660,6 +663,7 @@ static struct vfio_unpinned_mm *unp_create(struct mm_struct *mm)
 		return ERR_PTR(-ENOMEM);
 
 	mutex_init(&unp->update_lock);
+	mutex_init(&unp->populate_lock);
 	spin_lock_init(&unp->lock);
 	xa_init(&unp->chunks);
 	unp->maps = RB_ROOT_CACHED;
@@ -750,6 +754,19 @@ void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages)
 	/* The last reference must not tear the mm down under our locks. */
 	mmput_async(mm);
 }
+
+static int __init vfio_unpinned_init(void)
+{
+	return vfio_unpinned_pins_init_module();
+}
+
+static void __exit vfio_unpinned_exit(void)
+{
+	vfio_unpinned_pins_exit_module();
+}
+
+module_init(vfio_unpinned_init);
+module_exit(vfio_unpinned_exit);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("VFIO: DMA mappings of memory that is not pinned");

@@ -5,7 +5,9 @@
  * vfio_iommu_type1_unpinned.c has the notifiers: who sets leaves, who zaps them.
  * vfio_unpinned_leaf.c has the leaves and the words that go with them.
  * vfio_unpinned_map.c has the mappings and their domains.
- * vfio_unpinned_pins.c has the pin bitmap, late pins and their limit.
+ * vfio_unpinned_bitmap.c has the pin bitmap: registration and marks.
+ * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
+ * vfio_unpinned_populate.c gives marked pages a leaf that have none.
  * vfio_unpinned_dirty.c tells what devices may have written.
  * vfio_unpinned_debugfs.c shows the counters.
  * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
@@ -25,7 +27,6 @@
 #include <linux/xarray.h>
 
 struct dentry;
-struct shrinker;
 struct vfio_iommu_type1_pin_bitmap;
 
 /*
@@ -78,6 +79,9 @@ struct vfio_iommu_type1_pin_bitmap;
  * @leaves: how many words are PRESENT; same lock
  * @pins: how many of them are PINNED; same lock
  * @users: mappings that cover a part of it; vfio_unpinned_mm.update_lock
+ * @lru: for the shrinker, while there are @pins; changed under the same lock
+ * @unp: the address space; immutable
+ * @index: in vfio_unpinned_mm.chunks; immutable
  */
 struct vfio_unpinned_chunk {
 	unsigned long *leaf;
@@ -86,6 +90,9 @@ struct vfio_unpinned_chunk {
 	unsigned int leaves;
 	unsigned int pins;
 	unsigned int users;
+	struct list_head lru;
+	struct vfio_unpinned_mm *unp;
+	unsigned long index;
 };
 
 /**
@@ -156,7 +163,7 @@ struct vfio_unpinned_map {
  * All else is immutable while registered.
  */
 struct vfio_unpinned_bitmap {
-	const void *bits;
+	const __le64 *bits;
 	struct page **pages;
 	unsigned long nr_pages;
 	unsigned long vaddr;
@@ -177,16 +184,23 @@ struct vfio_unpinned_stats {
 	u64 populates;		/* set by the gate */
 	u64 zaps;
 	u64 flushes;		/* IOTLB flushes, per domain */
-	u64 late_pins;		/* pages held now, whole folios */
+	u64 late_pins;		/* held now */
 	u64 late_pins_peak;
+	u64 held;		/* pages that they hold, whole folios */
+	u64 held_peak;
 	u64 pin_events;		/* late pins taken */
 	u64 marks_found;	/* marked pages that a bracket met */
-	u64 over_limit_zaps;	/* marked and zapped: limit or no reference */
+	u64 over_limit_zaps;	/* marked and zapped: twice the limit is held */
+	u64 over_budget_zaps;	/* marked and zapped: the budget is held */
+	u64 failed_pin_zaps;	/* marked and zapped: can't be pinned */
 	u64 forced_zaps;	/* marked and zapped: exit, OOM or poison */
 	u64 orphan_zaps;	/* the address got other memory */
 	u64 refused_pages;	/* memory that gets no leaf */
 	u64 released;		/* late pins released after the mark went */
 	u64 worker_populates;	/* marked pages populated by the host */
+	u64 worker_runs;
+	u64 worker_scans;	/* chunks with pins that the worker looked at */
+	u64 shrinker_scans;	/* chunks with pins that the shrinker looked at */
 	u64 leaves;		/* present now */
 };
 
@@ -226,12 +240,24 @@ struct vfio_unpinned_times {
  * @nr_unpin: how many; 0 when @lock is free
  * @written: pages whose leaves were written since @lock was taken; @lock
  * @dead: the address space is gone, no leaf is set anymore; @lock
- * @shrink_index: chunk where the shrinker goes on; @lock
+ * @folio_pins: PINNED words of each folio of PUD_SIZE, by its address; @lock
+ * @nr_folio_pins: how many there are; immutable
+ * @release_index: chunk where the late pass goes on to release pins; @lock
+ * @release_found: it has released some since the first chunk; @lock
+ * @release_began: when it was there, in jiffies; @lock
+ * @release_rest: until when it does not look, in jiffies; @lock
  * @want_populate: marked pages without a leaf may exist; @lock
+ * @populate_lock: one at a time populates marked pages; never waited for
+ * @populate_from: user address where the worker begins; @populate_lock
+ * @populate_delay: how long it waits after it has found pages that it can't get
+ *	now, in jiffies; @populate_lock
  * @stats: counters; @lock
  * @times: of late passes, if somebody wants to know
  * @work: releases late pins and populates marked pages
- * @shrinker: releases late pins under pressure
+ * @work_queued: it is going to run, once more if it runs; @lock
+ * @work_running: it runs; @lock
+ * @work_when: at that time, in jiffies; @lock
+ * @work_rest: not before that, in jiffies; @lock
  * @debugfs: directory of the counters
  */
 struct vfio_unpinned_mm {
@@ -248,13 +274,24 @@ struct vfio_unpinned_mm {
 	struct page *unpin[UNP_UNPIN_BATCH];
 	unsigned int nr_unpin;
 	unsigned long written;
-	unsigned long shrink_index;
+	unsigned int *folio_pins;
+	unsigned long nr_folio_pins;
+	unsigned long release_index;
+	unsigned long release_began;
+	unsigned long release_rest;
+	bool release_found;
 	bool dead;
 	bool want_populate;
+	struct mutex populate_lock;	/* one at a time populates */
+	unsigned long populate_from;
+	unsigned long populate_delay;
 	struct vfio_unpinned_stats stats;
 	struct vfio_unpinned_times times;
 	struct delayed_work work;
-	struct shrinker *shrinker;
+	unsigned long work_when;
+	unsigned long work_rest;
+	bool work_queued;
+	bool work_running;
 	struct dentry *debugfs;
 };
 
@@ -266,6 +303,8 @@ enum vfio_unpinned_zap_reason {
 	UNP_ZAP_ORPHAN,
 	UNP_ZAP_RELEASE,
 	UNP_ZAP_UNMAP,
+	UNP_ZAP_BUDGET,
+	UNP_ZAP_NOT_PINNED,
 };
 
 static inline unsigned long unp_pfn(unsigned long word)
@@ -398,6 +437,9 @@ void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 			unsigned long last, bool may_sleep,
 			vfio_unpinned_leaf_fn fn, void *arg);
 
+/* vfio_unpinned_map.c */
+int vfio_unpinned_check_vma(struct vm_area_struct *vma);
+
 /* vfio_unpinned_leaf.c */
 unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 				  unsigned long vaddr,
@@ -428,18 +470,42 @@ void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
 			      unsigned long vaddr);
 
-/* vfio_unpinned_pins.c */
-int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
+/* vfio_unpinned_bitmap.c */
 bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long size);
+bool vfio_unpinned_chunk_marked(struct vfio_unpinned_mm *unp,
+				unsigned long vaddr);
 unsigned long vfio_unpinned_count_marked(struct vfio_unpinned_mm *unp,
 					 unsigned long vaddr,
 					 unsigned long size);
-bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+unsigned long vfio_unpinned_next_mark(const struct vfio_unpinned_map *map,
+				      unsigned long vaddr, unsigned long last);
+
+/* vfio_unpinned_pins.c */
+int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
+int vfio_unpinned_pins_init_module(void);
+void vfio_unpinned_pins_exit_module(void);
+struct vfio_unpinned_chunk *
+vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index);
+void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk);
+void vfio_unpinned_add_pins(struct vfio_unpinned_mm *unp,
+			    struct vfio_unpinned_chunk *chunk,
+			    struct page *page, int nr);
+bool vfio_unpinned_account_pin(struct vfio_unpinned_mm *unp,
+			       unsigned long vaddr, struct page *page,
+			       enum vfio_unpinned_zap_reason *reason);
+bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			    enum vfio_unpinned_zap_reason *reason);
 void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_restart_release(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay);
+
+/* vfio_unpinned_populate.c */
 void vfio_unpinned_populate(struct vfio_unpinned_map *map);
 void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp);
+unsigned long vfio_unpinned_populate_marked(struct vfio_unpinned_mm *unp);
 
 /* vfio_unpinned_dirty.c */
 void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,
@@ -471,6 +537,7 @@ extern bool vfio_unpinned_break_late;
 extern bool vfio_unpinned_break_pin;
 extern bool vfio_unpinned_break_dirty;
 extern bool vfio_unpinned_break_lock;
+extern bool vfio_unpinned_break_release;
 extern bool vfio_unpinned_separate_domains;
 extern unsigned int vfio_unpinned_pause_ms;
 #else
@@ -479,6 +546,7 @@ extern unsigned int vfio_unpinned_pause_ms;
 #define vfio_unpinned_break_pin		false
 #define vfio_unpinned_break_dirty	false
 #define vfio_unpinned_break_lock	false
+#define vfio_unpinned_break_release	false
 #define vfio_unpinned_separate_domains	false
 #define vfio_unpinned_pause_ms		0
 #endif

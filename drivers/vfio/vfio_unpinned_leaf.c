@@ -363,7 +363,7 @@ static unsigned long unp_merge_words(struct vfio_unpinned_mm *unp,
 		if (!(word & UNP_PINNED))
 			continue;
 		if (pinned) {
-			chunk->pins--;
+			vfio_unpinned_add_pins(unp, chunk, unp_page(word), -1);
 			unpin_user_page(unp_page(word));
 		}
 		pinned = UNP_PINNED;
@@ -529,12 +529,13 @@ static bool unp_split_keeps(struct vfio_unpinned_mm *unp, unsigned long at,
 static void unp_split_pin(struct vfio_unpinned_mm *unp, unsigned long at,
 			  unsigned long gated)
 {
+	enum vfio_unpinned_zap_reason reason;
+
 	lockdep_assert_held(&unp->lock);
-	if (at == gated || vfio_unpinned_late_pin(unp, at))
+	if (at == gated || vfio_unpinned_late_pin(unp, at, &reason))
 		return;
-	unp->stats.over_limit_zaps++;
 	vfio_unpinned_want_populate(unp);
-	vfio_unpinned_zap(unp, at, UNP_ZAP_LIMIT);
+	vfio_unpinned_zap(unp, at, reason);
 }
 
 /**

@@ -22,12 +22,6 @@
 #include <linux/uaccess.h>
 #include "vfio_unpinned.h"
 
-static void unp_free_chunk(struct vfio_unpinned_chunk *chunk)
-{
-	free_page((unsigned long)chunk->leaf);
-	kfree(chunk);
-}
-
 /* Drop the chunks of [start, last] that this was the last mapping of. */
 static void unp_put_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 			   unsigned long last)
@@ -44,7 +38,7 @@ static void unp_put_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 		WARN_ON_ONCE(chunk->leaves || chunk->pins);
 		xa_erase(&unp->chunks, index);
 		spin_unlock(&unp->lock);
-		unp_free_chunk(chunk);
+		vfio_unpinned_chunk_free(chunk);
 		cond_resched();
 	}
 }
@@ -59,15 +53,13 @@ static int unp_get_chunk(struct vfio_unpinned_mm *unp, unsigned long index)
 		chunk->users++;
 		return 0;
 	}
-	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL_ACCOUNT);
+	chunk = vfio_unpinned_chunk_alloc(unp, index);
 	if (!chunk)
 		return -ENOMEM;
 	chunk->users = 1;
-	chunk->leaf = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	ret = chunk->leaf ? xa_err(xa_store(&unp->chunks, index, chunk,
-					    GFP_KERNEL_ACCOUNT)) : -ENOMEM;
+	ret = xa_err(xa_store(&unp->chunks, index, chunk, GFP_KERNEL_ACCOUNT));
 	if (ret)
-		unp_free_chunk(chunk);
+		vfio_unpinned_chunk_free(chunk);
 	return ret;
 }
 
@@ -93,7 +85,14 @@ static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 	return 0;
 }
 
-static int unp_check_vma(struct vm_area_struct *vma)
+/**
+ * vfio_unpinned_check_vma - Is this memory that can have leaves?
+ * @vma: the memory
+ *
+ * Context: Process context, with the mmap_lock held.
+ * Return: 0 or -EOPNOTSUPP.
+ */
+int vfio_unpinned_check_vma(struct vm_area_struct *vma)
 {
 	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP))
 		return -EOPNOTSUPP;
@@ -122,7 +121,7 @@ static int unp_check_range(struct mm_struct *mm, unsigned long start,
 	for_each_vma_range(vmi, vma, end) {
 		if (vma->vm_start > start)
 			break;
-		ret = unp_check_vma(vma);
+		ret = vfio_unpinned_check_vma(vma);
 		if (ret)
 			goto out;
 		*hugetlb |= is_vm_hugetlb_page(vma);
@@ -279,10 +278,11 @@ int vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
 {
 	struct vfio_unpinned_mm *unp = map->unp;
 
-	guard(mutex)(&unp->update_lock);
-	if (unp_too_many_aliases(unp, map->node.start, map->node.last))
+	mutex_lock(&unp->update_lock);
+	if (unp_too_many_aliases(unp, map->node.start, map->node.last)) {
+		mutex_unlock(&unp->update_lock);
 		return -ENOSPC;
-
+	}
 	spin_lock(&unp->lock);
 	interval_tree_insert(&map->node, &unp->maps);
 	map->published = true;
@@ -292,6 +292,7 @@ int vfio_unpinned_map_publish(struct vfio_unpinned_map *map)
 	unp_copy_leaves(map);
 	mmu_notifier_zap_secondary(unp->mn.mm, map->node.start,
 				   map->node.last + 1, unp);
+	mutex_unlock(&unp->update_lock);
 	vfio_unpinned_populate(map);
 	return 0;
 }

@@ -660,11 +660,14 @@ static bool mock_check_pins(struct vfio_unpinned_mock *mock,
 		if (pins)
 			held += folio_nr_pages(folio);
 	}
-	if (mock->unp->stats.late_pins != held ||
+	if (mock->unp->stats.late_pins != count->pins ||
+	    mock->unp->stats.held != held ||
 	    mock->unp->stats.leaves != count->leaves)
-		return mock_fail(mock, "%llu late pins, %llu leaves, not %lu and %lu",
+		return mock_fail(mock, "%llu late pins hold %llu, %llu leaves, not %lu, %lu and %lu",
 				 mock->unp->stats.late_pins,
-				 mock->unp->stats.leaves, held, count->leaves);
+				 mock->unp->stats.held,
+				 mock->unp->stats.leaves, count->pins, held,
+				 count->leaves);
 	return true;
 }
 

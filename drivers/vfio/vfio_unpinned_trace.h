@@ -20,7 +20,9 @@
 			 { 2, "FORCED" },		\
 			 { 3, "ORPHAN" },		\
 			 { 4, "RELEASE" },		\
-			 { 5, "UNMAP" })
+			 { 5, "UNMAP" },		\
+			 { 6, "BUDGET" },		\
+			 { 7, "NOT_PINNED" })
 
 DECLARE_EVENT_CLASS(vfio_unpinned_leaf,
 		    TP_PROTO(unsigned long vaddr, unsigned long word),
@@ -71,22 +73,27 @@ TRACE_EVENT(unpinned_zap,
 		      __entry->leaves, show_unp_reason(__entry->reason))
 );
 
-/* A marked page can't be held: @cost pages more are over the limit. */
+/* A marked page can't be held: @cost pages more are over the limit or the budget. */
 TRACE_EVENT(unpinned_limit,
 	    TP_PROTO(unsigned long vaddr, unsigned long cost,
-		     unsigned long late_pins, unsigned long limit),
-	    TP_ARGS(vaddr, cost, late_pins, limit),
+		     const struct vfio_unpinned_stats *stats,
+		     const struct vfio_unpinned_bitmap *bm),
+	    TP_ARGS(vaddr, cost, stats, bm),
 	    TP_STRUCT__entry(__field(unsigned long, vaddr)
 			     __field(unsigned long, cost)
 			     __field(unsigned long, late_pins)
-			     __field(unsigned long, limit)),
+			     __field(unsigned long, limit)
+			     __field(unsigned long, held)
+			     __field(unsigned long, budget)),
 	    TP_fast_assign(__entry->vaddr = vaddr;
 			   __entry->cost = cost;
-			   __entry->late_pins = late_pins;
-			   __entry->limit = limit;),
-	    TP_printk("vaddr=%#lx cost=%lu late_pins=%lu limit=%lu",
+			   __entry->late_pins = stats->late_pins;
+			   __entry->limit = bm->limit;
+			   __entry->held = stats->held;
+			   __entry->budget = bm->budget;),
+	    TP_printk("vaddr=%#lx cost=%lu late_pins=%lu limit=%lu held=%lu budget=%lu",
 		      __entry->vaddr, __entry->cost, __entry->late_pins,
-		      __entry->limit)
+		      __entry->limit, __entry->held, __entry->budget)
 );
 
 /* Memory that gets no leaf: the devices will fault there. */

@@ -12,7 +12,8 @@ HERD_PARTS=(herd herd_libc herd_gmp)
 # The sizes of the protocol model: "NAME OPTIONS"; "*" checks for livelock.
 PROTOCOL_CONFIGS='
 full     -DNP=2 -DNV=2 -DNM=2 -DNF=1
-limit    -DNP=2 -DNV=1 -DNM=1 -DNF=2 -DLIMIT=1 -DPOPULATE
+limit    -DNP=2 -DNV=1 -DNM=1 -DNF=2 -DLIMIT=1 -DWITHIN -DPOPULATE
+over     -DNP=2 -DNV=2 -DNM=1 -DNF=1 -DLIMIT=1
 range    -DNP=2 -DNV=1 -DNM=1 -DNF=1 -DRANGE
 movers   -DNP=1 -DNV=1 -DNM=2 -DNF=4 -DDROP -DMIGRATE -DPOPULATE
 map      -DNP=1 -DNV=1 -DNM=1 -DNF=4 -DDROP -DMIGRATE -DLIFE
@@ -103,7 +104,7 @@ pan_error() {
 	elif grep -q 'non-progress cycle' "$log"; then
 		echo livelock
 	else
-		sed -nE 's/^ *(I[1-5]: .*)/\1/p' "$dir/trace" | head -n 1 | grep . || echo "unnamed error, see $log"
+		sed -nE 's/^ *(I[1-6]: .*)/\1/p' "$dir/trace" | head -n 1 | grep . || echo "unnamed error, see $log"
 	fi
 }
 

@@ -21,7 +21,8 @@
 #define BIG_SIZE	(BIG_HUGE_PAGES * MEM_HUGE_SIZE)
 #define BIG_PAGES	(BIG_SIZE / MEM_PAGE_SIZE)
 #define BIG_IOVA	0x80000000UL
-#define BIG_LIMIT	256UL
+#define BIG_LIMIT	128UL
+#define BIG_PINS(limit)	min_t(u64, 2 * (limit), BIG_PAGES)
 #define HUGE_PAGES	(MEM_HUGE_SIZE / MEM_PAGE_SIZE)
 
 #define RECLAIM_TRIES	20
@@ -41,7 +42,8 @@ struct big {
 	struct dma_region region;
 };
 
-static const char *big_init(struct big *big, enum mem_kind kind, u64 limit)
+static const char *big_init(struct big *big, enum mem_kind kind, u64 limit,
+			    u64 budget)
 {
 	struct rig *rig = &big->rig;
 	const char *missing = rig_init(rig, kind);
@@ -60,7 +62,8 @@ static const char *big_init(struct big *big, enum mem_kind kind, u64 limit)
 	};
 	guest_map(rig->guest, BIG_IOVA, big->mem.vaddr, BIG_SIZE);
 	iommu_map_unpinned(rig->iommu, &big->region);
-	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &big->region, limit);
+	iommu_register_budget(rig->iommu, rig->bitmap.vaddr, &big->region, limit,
+			      budget);
 	rig_enable_marks(rig);
 	return NULL;
 }
@@ -140,7 +143,8 @@ FIXTURE_VARIANT_ADD(marks, anon_no_limit) {
 
 FIXTURE_SETUP(marks)
 {
-	const char *missing = big_init(&self->big, variant->kind, variant->limit);
+	const char *missing = big_init(&self->big, variant->kind, variant->limit,
+				       0);
 
 	if (missing)
 		SKIP(return, "%s", missing);
@@ -151,27 +155,27 @@ FIXTURE_TEARDOWN(marks)
 	big_cleanup(&self->big);
 }
 
-/* A guest that marks everything keeps the limit, and the host gets the rest. */
+/* A guest that marks everything keeps twice the limit, and the host gets the rest. */
 TEST_F_TIMEOUT(marks, all_ones, 2 * RIG_TIMEOUT_S)
 {
+	u64 resident, pins = BIG_PINS(variant->limit);
 	struct big *big = &self->big;
 	struct rig *rig = &big->rig;
-	u64 resident;
 	int n;
 
 	mark_all(rig);
 	for (n = 0; n < 2; n++) {
 		big_touch_all(big);
-		resident = reclaim_down_to(big->mem.vaddr, BIG_SIZE,
-					   variant->limit);
-		EXPECT_GE(resident, variant->limit);
-		EXPECT_LE(resident, variant->limit + SWAP_CACHE);
-		EXPECT_EQ(stat_get("late_pins"), variant->limit);
-		EXPECT_EQ(vmstat_pins() - rig->pins,
-			  variant->limit + OTHER_PINS);
+		resident = reclaim_down_to(big->mem.vaddr, BIG_SIZE, pins);
+		EXPECT_GE(resident, pins);
+		EXPECT_LE(resident, pins + SWAP_CACHE);
+		EXPECT_EQ(stat_get("late_pins"), pins);
+		EXPECT_EQ(stat_get("held"), pins);
+		EXPECT_EQ(vmstat_pins() - rig->pins, pins + OTHER_PINS);
 	}
-	EXPECT_EQ(stat_get("late_pins_peak"), variant->limit);
-	EXPECT_EQ(stat_get("over_limit_zaps") > 0, variant->limit < BIG_PAGES);
+	EXPECT_EQ(stat_get("late_pins_peak"), pins);
+	EXPECT_EQ(stat_get("held_peak"), pins);
+	EXPECT_EQ(stat_get("over_limit_zaps") > 0, pins < BIG_PAGES);
 
 	unmark_all(rig);
 	EXPECT_EQ(stat_wait("late_pins", 0), 0);
@@ -184,11 +188,12 @@ FIXTURE(huge) {
 	struct big big;
 };
 
-#define HUGE_LIMIT	(3 * HUGE_PAGES - 1)	/* two huge pages, not three */
+#define HUGE_BUDGET	(3 * HUGE_PAGES - 1)	/* two huge pages, not three */
 
 FIXTURE_SETUP(huge)
 {
-	const char *missing = big_init(&self->big, MEM_ANON, HUGE_LIMIT);
+	const char *missing = big_init(&self->big, MEM_ANON, BIG_HUGE_PAGES,
+				       HUGE_BUDGET);
 
 	if (missing)
 		SKIP(return, "%s", missing);
@@ -199,7 +204,7 @@ FIXTURE_TEARDOWN(huge)
 	big_cleanup(&self->big);
 }
 
-/* A mark in a huge page holds all of it, and counts for all of it. */
+/* A mark in a huge page holds all of it, so the budget counts all of it. */
 TEST_F_TIMEOUT(huge, one_mark_per_huge_page, RIG_TIMEOUT_S)
 {
 	struct guest_random_state random = new_guest_random_state(env_seed());
@@ -215,18 +220,20 @@ TEST_F_TIMEOUT(huge, one_mark_per_huge_page, RIG_TIMEOUT_S)
 		guest_touch(rig->guest, BIG_IOVA + page * MEM_PAGE_SIZE);
 	}
 	big_bracket_all(big);
-	EXPECT_EQ(stat_get("late_pins"), 2 * HUGE_PAGES);
-	EXPECT_GE(stat_get("over_limit_zaps"), BIG_HUGE_PAGES - 2);
+	EXPECT_EQ(stat_get("held"), 2 * HUGE_PAGES);
+	EXPECT_EQ(stat_get("late_pins"), 2);
+	EXPECT_GE(stat_get("over_budget_zaps"), BIG_HUGE_PAGES - 2);
+	EXPECT_EQ(stat_get("over_limit_zaps"), 0);
 
 	/*
 	 * A huge page that was swapped comes back as small ones, of which the
-	 * worker may get the marked one in: below the limit.
+	 * worker may get the marked one in: below the budget.
 	 */
 	resident = reclaim_down_to(big->mem.vaddr, BIG_SIZE,
 				   2 * HUGE_PAGES + BIG_HUGE_PAGES - 2);
 	EXPECT_GE(resident, 2 * HUGE_PAGES);
 	EXPECT_LE(resident, 2 * HUGE_PAGES + BIG_HUGE_PAGES - 2 + SWAP_CACHE);
-	EXPECT_LE(stat_get("late_pins_peak"), HUGE_LIMIT);
+	EXPECT_LE(stat_get("held_peak"), HUGE_BUDGET);
 	unmark_all(rig);
 	EXPECT_EQ(stat_wait("late_pins", 0), 0);
 	EXPECT_LE(reclaim_down_to(big->mem.vaddr, BIG_SIZE, 0), SWAP_CACHE);
@@ -299,7 +306,7 @@ static int run_all_marked(const char *cgroup, u64 limit, int fd)
 	struct big big;
 
 	memcg_enter(cgroup);
-	if (big_init(&big, MEM_ANON, limit))
+	if (big_init(&big, MEM_ANON, limit, 0))
 		return 1;
 	mark_all(&big.rig);
 	big_touch_all(&big);
@@ -377,11 +384,12 @@ static u64 reclaim_both(const char *both, const char *vmm, u64 expected)
 
 TEST_F_TIMEOUT(neighbours, all_ones, 2 * RIG_TIMEOUT_S)
 {
-	u64 expected = variant->limit * MEM_PAGE_SIZE + VMM_SIZE;
+	u64 pinned = BIG_PINS(variant->limit) * MEM_PAGE_SIZE;
+	u64 expected = pinned + VMM_SIZE;
 	u64 kept = reclaim_both(self->cgroup, self->vmm_cgroup, expected);
 	struct kernel_counts left;
 
-	EXPECT_GE(kept, variant->limit * MEM_PAGE_SIZE);
+	EXPECT_GE(kept, pinned);
 	EXPECT_LE(kept, expected);
 	/* The other one can be had whole. */
 	EXPECT_LE(memcg_get_key(self->other_cgroup, "memory.stat", "anon"),
@@ -768,6 +776,7 @@ TEST_F_TIMEOUT(random, marks, 10 * RIG_TIMEOUT_S)
 
 #define RACERS		8
 #define RACE_LIMIT	37
+#define RACE_PINS	(2 * RACE_LIMIT)
 
 struct racer {
 	struct rig *rig;
@@ -812,7 +821,7 @@ static void race(struct rig *rig)
 	pthread_barrier_destroy(&barrier);
 }
 
-/* Who comes first gets a pin, and there are never more than the limit says. */
+/* Who comes first gets a pin, and there are never more than twice the limit. */
 TEST_F_TIMEOUT(random, limit_raced, 10 * RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
@@ -826,14 +835,14 @@ TEST_F_TIMEOUT(random, limit_raced, 10 * RIG_TIMEOUT_S)
 		for (page = 0; page < RIG_PAGES; page++)
 			guest_touch(rig->guest, rig_iova(page));
 		race(rig);
-		EXPECT_EQ(stat_get("late_pins"), RACE_LIMIT);
-		EXPECT_EQ(vmstat_pins() - rig->pins, RACE_LIMIT + OTHER_PINS);
+		EXPECT_EQ(stat_get("late_pins"), RACE_PINS);
+		EXPECT_EQ(vmstat_pins() - rig->pins, RACE_PINS + OTHER_PINS);
 		unmark_all(rig);
 		EXPECT_EQ(stat_wait("late_pins", 0), 0);
 		EXPECT_EQ(vmstat_pins() - rig->pins, OTHER_PINS);
 	}
-	EXPECT_EQ(stat_get("late_pins_peak"), RACE_LIMIT);
-	EXPECT_GE(stat_get("over_limit_zaps"), RIG_PAGES - RACE_LIMIT);
+	EXPECT_EQ(stat_get("late_pins_peak"), RACE_PINS);
+	EXPECT_GE(stat_get("over_limit_zaps"), RIG_PAGES - RACE_PINS);
 }
 
 int main(int argc, char *argv[])

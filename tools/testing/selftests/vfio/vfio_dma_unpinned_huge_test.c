@@ -167,7 +167,7 @@ TEST_F_TIMEOUT(huge, mark_keeps_page, RIG_TIMEOUT_S)
 	rig_pin(rig, 5);
 	frame = mem_frame(rig_vaddr(rig, 5));
 	bracket(rig);
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_STAT("leaves", 1);
 	EXPECT_TRUE(rig_dma_works(rig, 5));
 	if (words(rig) > 1)
@@ -202,17 +202,18 @@ TEST_F_TIMEOUT(huge, release_without_touch_takes_it, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 5));
 }
 
-TEST_F_TIMEOUT(huge, limit_counts_whole_pages, RIG_TIMEOUT_S)
+TEST_F_TIMEOUT(huge, budget_counts_whole_pages, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 
 	rig_map(rig);
-	rig_register(rig, pages(rig) - 1);
+	rig_register_budget(rig, 1, pages(rig) - 1);
 	rig_enable_marks(rig);
 	rig_pin(rig, 5);
 	bracket(rig);
 	EXPECT_STAT("late_pins", 0);
-	EXPECT_STAT("over_limit_zaps", 1);
+	EXPECT_STAT("held", 0);
+	EXPECT_STAT("over_budget_zaps", 1);
 	EXPECT_STAT("leaves", 0);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 5));
 }
@@ -245,7 +246,7 @@ TEST_F_TIMEOUT(huge, orphan_is_replaced, RIG_TIMEOUT_S)
 	setup_marks(rig);
 	rig_pin(rig, 5);
 	mem_discard(&rig->mem, rig->mem.vaddr, mem_page_size(variant->kind));
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 5));
 	guest_touch(rig->guest, rig_iova(5));
 	EXPECT_STAT("late_pins", 0);
@@ -303,7 +304,7 @@ TEST_F_TIMEOUT(huge, small_sptes, RIG_TIMEOUT_S)
 	rig_pin(rig, 5);
 	rig_pin(rig, 9);
 	bracket(rig);
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_STAT("leaves", 2);
 	guest_unmark(rig->guest, 9);
 	guest_touch(rig->guest, rig_iova(3));
@@ -311,7 +312,7 @@ TEST_F_TIMEOUT(huge, small_sptes, RIG_TIMEOUT_S)
 	log_dirty_pages(rig, false);
 	guest_touch(rig->guest, rig_iova(5));
 	EXPECT_STAT("leaves", words(rig));
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_TRUE(rig_dma_works(rig, 6));
 
 	/* And the other way round */
@@ -320,7 +321,7 @@ TEST_F_TIMEOUT(huge, small_sptes, RIG_TIMEOUT_S)
 	log_dirty_pages(rig, true);
 	guest_touch(rig->guest, rig_iova(7));
 	EXPECT_STAT("leaves", HUGE_PAGES);
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_TRUE(rig_dma_works(rig, 5));
 	guest_unmark(rig->guest, 5);
 	EXPECT_EQ(stat_wait("late_pins", 0), 0);
@@ -341,12 +342,12 @@ TEST_F_TIMEOUT(huge, host_populates, RIG_TIMEOUT_S)
 	guest_mark(rig->guest, 5);
 	rig_map(rig);
 	EXPECT_STAT("worker_populates", 1);
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_TRUE(rig_dma_works(rig, 5));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 6));
 	guest_touch(rig->guest, rig_iova(6));
 	EXPECT_STAT("leaves", words(rig));
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	EXPECT_TRUE(rig_dma_works(rig, 6));
 	EXPECT_TRUE(rig_dma_works(rig, 5));
 }
@@ -442,7 +443,7 @@ TEST_F_TIMEOUT(huge, unmap_while_held, RIG_TIMEOUT_S)
 	setup_marks(rig);
 	rig_pin(rig, 5);
 	bracket(rig);
-	EXPECT_STAT("late_pins", pages(rig));
+	EXPECT_STAT("held", pages(rig));
 	rig_unmap(rig);
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_STAT("leaves", 0);
@@ -606,7 +607,7 @@ TEST_F_TIMEOUT(poison, takes_all_of_it, RIG_TIMEOUT_S)
 		guest_mark(rig->guest, POISONED);
 	if (variant->late_pin)
 		bracket(rig);
-	EXPECT_STAT("late_pins", variant->late_pin ? pages(rig) : 0);
+	EXPECT_STAT("held", variant->late_pin ? pages(rig) : 0);
 	if (variant->touch)
 		guest_touch(rig->guest, rig_iova(POISONED));
 	if (next)

@@ -153,8 +153,8 @@ TEST_F_TIMEOUT(swapped, marked_before_swapoff, RIG_TIMEOUT_S)
 	EXPECT_EQ(stat_get("late_pins"), SWAPPED);
 	EXPECT_EQ(mem_resident(rig->mem.vaddr, SWAPPED_SIZE), SWAPPED);
 	EXPECT_EQ(swapped_wrong(rig, self->value), 0);
-	EXPECT_EQ(stat_get("over_limit_zaps") + stat_get("forced_zaps") +
-		  stat_get("orphan_zaps"), 0);
+	EXPECT_EQ(stat_get("over_limit_zaps") + stat_get("failed_pin_zaps") +
+		  stat_get("forced_zaps") + stat_get("orphan_zaps"), 0);
 }
 
 int main(int argc, char *argv[])

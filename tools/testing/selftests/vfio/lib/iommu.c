@@ -64,6 +64,13 @@ int __iommu_unmap(struct iommu *iommu, const struct dma_region *region)
 int __iommu_register_bitmap(struct iommu *iommu, void *bitmap,
 			    const struct dma_region *region, u64 limit)
 {
+	return __iommu_register_budget(iommu, bitmap, region, limit, 0);
+}
+
+int __iommu_register_budget(struct iommu *iommu, void *bitmap,
+			    const struct dma_region *region, u64 limit,
+			    u64 budget)
+{
 	struct vfio_iommu_type1_pin_bitmap args = {
 		.argsz = sizeof(args),
 		.flags = VFIO_PIN_BITMAP_FLAG_REGISTER,
@@ -71,6 +78,7 @@ int __iommu_register_bitmap(struct iommu *iommu, void *bitmap,
 		.iova = region->iova,
 		.npages = region->size / 4096,
 		.limit = limit,
+		.budget = budget,
 	};
 
 	return ioctl(iommu->container_fd, VFIO_IOMMU_PIN_BITMAP, &args) ?

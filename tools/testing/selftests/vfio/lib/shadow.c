@@ -381,7 +381,8 @@ const char *mover_run(struct rig *rig, const struct mover *mover,
 
 bool mover_passed(const struct mover_result *result)
 {
-	s64 zapped = stat_get("over_limit_zaps") + stat_get("forced_zaps");
+	s64 zapped = stat_get("over_limit_zaps") +
+		     stat_get("failed_pin_zaps") + stat_get("forced_zaps");
 
 	if (result->transfers && !result->mismatches && !result->strayed &&
 	    !result->unmet && !result->lost && !result->unmapped &&

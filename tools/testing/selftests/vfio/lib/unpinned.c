@@ -143,8 +143,13 @@ void rig_unmap(struct rig *rig)
 
 void rig_register(struct rig *rig, u64 limit)
 {
-	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &rig->region,
-			      limit);
+	rig_register_budget(rig, limit, 0);
+}
+
+void rig_register_budget(struct rig *rig, u64 limit, u64 budget)
+{
+	iommu_register_budget(rig->iommu, rig->bitmap.vaddr, &rig->region,
+			      limit, budget);
 }
 
 void rig_enable_marks(struct rig *rig)

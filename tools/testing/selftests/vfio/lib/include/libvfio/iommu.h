@@ -37,9 +37,12 @@ int __iommu_unmap(struct iommu *iommu, const struct dma_region *region);
 
 int __iommu_map_unpinned(struct iommu *iommu, const struct dma_region *region);
 
-/* VFIO_PIN_BITMAP_FLAG_REGISTER for the pages of @region. */
+/* VFIO_PIN_BITMAP_FLAG_REGISTER for the pages of @region, without a budget or with. */
 int __iommu_register_bitmap(struct iommu *iommu, void *bitmap,
 			    const struct dma_region *region, u64 limit);
+int __iommu_register_budget(struct iommu *iommu, void *bitmap,
+			    const struct dma_region *region, u64 limit,
+			    u64 budget);
 /* One of the other flags of VFIO_IOMMU_PIN_BITMAP. */
 int __iommu_pin_bitmap(struct iommu *iommu, u32 flag);
 
@@ -103,6 +106,14 @@ static inline void iommu_register_bitmap(struct iommu *iommu, void *bitmap,
 					 u64 limit)
 {
 	IOMMU_ASSERT_OK(__iommu_register_bitmap(iommu, bitmap, region, limit));
+}
+
+static inline void iommu_register_budget(struct iommu *iommu, void *bitmap,
+					 const struct dma_region *region,
+					 u64 limit, u64 budget)
+{
+	IOMMU_ASSERT_OK(__iommu_register_budget(iommu, bitmap, region, limit,
+						budget));
 }
 
 static inline void iommu_pin_bitmap(struct iommu *iommu, u32 flag)

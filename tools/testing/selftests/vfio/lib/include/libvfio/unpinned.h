@@ -58,8 +58,9 @@ void rig_map(struct rig *rig);
 void rig_unmap(struct rig *rig);
 /* Register the guest's bitmap for all of the memory; let its marks count. */
 void rig_register(struct rig *rig, u64 limit);
+void rig_register_budget(struct rig *rig, u64 limit, u64 budget);
 void rig_enable_marks(struct rig *rig);
-/* All of the above: the limit is as much as there is. */
+/* All of the above: the limit is as much as there is, and no budget. */
 const char *rig_init_marks(struct rig *rig, enum mem_kind kind);
 
 static inline void *rig_vaddr(struct rig *rig, u64 page)

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO: leaves for marked pages of unpinned DMA mappings that have none
+ *
+ * A page that is marked may have no leaf, and no CPU may ever touch it again to
+ * make one: a buffer of a device whose mapping was undone and made again, one
+ * that was over the limit, one that was marked before marks counted. The host
+ * gets it in and gives it a leaf, PINNED and not GATED:
+ *
+ *   - in MAP, by the user, for what the mapping has;
+ *   - in the worker, for what MAP could not get and all else.
+ *
+ * Neither waits for anybody else. A fault may need a server (userfaultfd), a
+ * disk, or the mmap_lock: what can't be had at once is left to a later run of the
+ * worker. So a process that is killed, and an unmapping, wait for no fault but
+ * for an allocation. What is charged: the page and its tables to the memory
+ * cgroup of the process. The worker's CPU time can't be charged to anybody, so
+ * it is bounded, see vfio_unpinned_schedule().
+ *
+ *   nothing  -> POPULATE   a marked page without a leaf was found
+ *   POPULATE -> PINNED     it was pinned, and the gate has not been there since
+ *   POPULATE -> nothing    the gate has
+ *
+ * populate_lock is held from POPULATE to PINNED, so that nobody takes POPULATE of
+ * somebody else for his own. For the other locks see vfio_iommu_type1_unpinned.c.
+ */
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/userfaultfd_k.h>
+#include "vfio_unpinned.h"
+
+/* How long pages that can't be had now are left alone, at first and at last. */
+#define UNP_RETRY_FIRST		(HZ / 50 + 1)
+#define UNP_RETRY_LAST		HZ
+/* What a fault may charge: the page and the tables that lead to it. */
+#define UNP_FAULT_PAGES		4
+/* How much is searched for marks at a time. */
+#define UNP_POPULATE_WINDOW	(4 * UNP_CHUNK_SIZE)
+/* How many pages of a run may be left for later before it ends. */
+#define UNP_POPULATE_LATER	512
+
+/* Has a marked page no leaf, and may it get one? */
+static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
+
+	lockdep_assert_held(&unp->lock);
+	return word && !(*word & UNP_PRESENT) && !unp->dead && unp->bitmap &&
+	       unp->bitmap->marks_enabled &&
+	       vfio_unpinned_covered(unp, vaddr, PAGE_SIZE) &&
+	       vfio_unpinned_marked(unp, vaddr, PAGE_SIZE);
+}
+
+/*
+ * Give a page that was just pinned for writing a leaf, as PINNED and not GATED.
+ * No check against brackets is needed. When the page was pinned the page table
+ * held it, so that KVM had no SPTE for another frame, and if one has come since,
+ * read-only perhaps, the gate has taken POPULATE back. One that comes later finds
+ * the leaf at the gate, and replaces or zaps it.
+ *
+ * Returns -ENOSPC if the limit or the budget is reached, -EAGAIN to try again.
+ */
+static int unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			  struct page *page)
+{
+	enum vfio_unpinned_zap_reason reason;
+	bool adopted = false;
+	unsigned long *word;
+	int ret = 0;
+
+	lockdep_assert_held(&unp->populate_lock);
+	spin_lock(&unp->lock);
+	word = vfio_unpinned_word(unp, vaddr, NULL);
+	if (!unp_wants_leaf(unp, vaddr)) {
+		/* The gate was faster, or the mark is clear. */
+	} else if (!(*word & UNP_POPULATE)) {
+		ret = -EAGAIN;
+	} else if (vfio_unpinned_page_ok(page_to_pfn(page))) {
+		adopted = vfio_unpinned_account_pin(unp, vaddr, page, &reason);
+		ret = adopted ? 0 : -ENOSPC;
+	}
+	if (adopted) {
+		vfio_unpinned_set(unp, vaddr, PAGE_SIZE, page_to_pfn(page),
+				  UNP_PINNED);
+		unp->stats.worker_populates++;
+		vfio_unpinned_commit(unp);
+	}
+	spin_unlock(&unp->lock);
+	if (!adopted)
+		unpin_user_page(page);
+	return ret;
+}
+
+/*
+ * Is a memory cgroup of the process at its limit? The worker waits then, until
+ * reclaim has made room for somebody else: it must not be who makes the OOM
+ * killer run, for a page that nobody may ever use.
+ */
+static bool unp_cgroup_full(struct mm_struct *mm)
+{
+	bool full = false;
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *own = get_mem_cgroup_from_mm(mm);
+	struct mem_cgroup *memcg;
+
+	for (memcg = own; memcg && !full; memcg = parent_mem_cgroup(memcg))
+		full = page_counter_read(&memcg->memory) + UNP_FAULT_PAGES >
+		       READ_ONCE(memcg->memory.max);
+	mem_cgroup_put(own);
+#endif
+	return full;
+}
+
+/*
+ * Pin a page for writing, without waiting for somebody else. Returns -EAGAIN if it
+ * can't be had now, -EFAULT or the like if it can't be had at all.
+ */
+static int unp_fault_in(struct mm_struct *mm, unsigned long vaddr,
+			struct page **page)
+{
+	struct vm_area_struct *vma;
+	long ret = -EFAULT;
+
+	if (mm == current->mm) {
+		if (mmap_read_lock_killable(mm))
+			return -EINTR;
+	} else if (!mmap_read_trylock(mm)) {
+		return -EAGAIN;
+	}
+	vma = vma_lookup(mm, vaddr);
+	/* A file's server need not answer, and its pages get no leaf. */
+	if (vma && !vfio_unpinned_check_vma(vma)) {
+		ret = pin_user_pages_remote(mm, vaddr, 1,
+					    FOLL_WRITE | FOLL_NOWAIT, page,
+					    NULL);
+		/* Not for faults of the kernel, but it may come yet. */
+		if (ret == -EFAULT && userfaultfd_armed(vma))
+			ret = 0;
+	}
+	mmap_read_unlock(mm);
+	if (ret > 0)
+		return 0;
+	return ret ?: -EAGAIN;
+}
+
+/*
+ * Is there no room for one more late pin? The worker has just released those without
+ * a mark, so it is of no use to get a page in.
+ */
+static bool unp_full(struct vfio_unpinned_mm *unp)
+{
+	bool full;
+
+	spin_lock(&unp->lock);
+	full = !unp->bitmap || unp->stats.late_pins >= 2 * unp->bitmap->limit;
+	spin_unlock(&unp->lock);
+	return full;
+}
+
+/*
+ * One page with POPULATE. Returns -EAGAIN if it can't be had now, -ENOSPC or
+ * -ENOMEM if it is of no use to go on with others.
+ */
+static int unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
+{
+	struct mm_struct *mm = unp->mn.mm;
+	struct page *page;
+	int ret;
+
+	lockdep_assert_held(&unp->populate_lock);
+	if (unp_full(unp))
+		return -ENOSPC;
+	if (mm != current->mm && unp_cgroup_full(mm))
+		return -ENOMEM;
+	ret = unp_fault_in(mm, vaddr, &page);
+	if (!ret)
+		return unp_adopt_page(unp, vaddr, page);
+	/* Nothing that can be mapped there: the device faults. */
+	return ret == -ENOMEM || ret == -EAGAIN ? ret : 0;
+}
+
+/*
+ * The first marked page without a leaf in [@vaddr, @last]; it gets POPULATE. Returns
+ * ULONG_MAX if there is none.
+ */
+static unsigned long unp_find_wanted(struct vfio_unpinned_mm *unp,
+				     unsigned long vaddr, unsigned long last)
+{
+	struct vfio_unpinned_chunk *chunk;
+	unsigned long found = ULONG_MAX;
+	struct vfio_unpinned_map *map;
+
+	lockdep_assert_held(&unp->lock);
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		unsigned long at = vfio_unpinned_next_mark(map, vaddr, last);
+
+		while (at < found && !unp_wants_leaf(unp, at))
+			at = vfio_unpinned_next_mark(map, at + PAGE_SIZE, last);
+		found = min(found, at);
+	}
+	if (found == ULONG_MAX)
+		return found;
+	*vfio_unpinned_word(unp, found, &chunk) |= UNP_POPULATE;
+	chunk->populate = true;
+	return found;
+}
+
+/* The same, a part at a time. */
+static unsigned long unp_next_wanted(struct vfio_unpinned_mm *unp,
+				     unsigned long vaddr, unsigned long last)
+{
+	unsigned long found = ULONG_MAX, end;
+	struct vfio_unpinned_map *map;
+
+	while (found == ULONG_MAX && vaddr <= last) {
+		spin_lock(&unp->lock);
+		map = unp_map_first(unp, vaddr, last);
+		if (!map || !unp->bitmap || !unp->bitmap->marks_enabled) {
+			spin_unlock(&unp->lock);
+			break;
+		}
+		vaddr = max(vaddr, map->node.start);
+		end = min(last, vaddr + UNP_POPULATE_WINDOW - 1);
+		found = unp_find_wanted(unp, vaddr, end);
+		spin_unlock(&unp->lock);
+		vaddr = end + 1;
+		cond_resched();
+	}
+	return found;
+}
+
+/* A process that was killed must not wait for the worker to get its memory in. */
+static bool unp_abandoned(struct mm_struct *mm)
+{
+	return mm != current->mm && atomic_read(&mm->mm_users) == 1;
+}
+
+/*
+ * Populate the marked pages in [@vaddr, @last]. Returns 0 when all is done, or
+ * -EAGAIN, -ENOSPC or -ENOMEM if something is left: *@next is where to go on, 0 if
+ * it has been through all.
+ */
+static int unp_populate_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long last, unsigned long *next)
+{
+	unsigned int later = 0;
+	int ret;
+
+	lockdep_assert_held(&unp->populate_lock);
+	*next = 0;
+	for (;; vaddr += PAGE_SIZE) {
+		vaddr = unp_next_wanted(unp, vaddr, last);
+		if (vaddr == ULONG_MAX)
+			return later ? -EAGAIN : 0;
+		if (unp_abandoned(unp->mn.mm) || fatal_signal_pending(current))
+			return 0;
+		ret = unp_populate_page(unp, vaddr);
+		if (ret == -EAGAIN && ++later < UNP_POPULATE_LATER)
+			continue;
+		if (ret) {
+			*next = vaddr + PAGE_SIZE;
+			return ret;
+		}
+	}
+}
+
+/**
+ * vfio_unpinned_populate - Populate the marked pages of a mapping
+ * @map: a published mapping of the current process, which does not go meanwhile
+ *
+ * For buffers that no CPU touches again. What can't be had at once is left to the
+ * worker.
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_populate(struct vfio_unpinned_map *map)
+{
+	struct vfio_unpinned_mm *unp = map->unp;
+	unsigned long unused;
+	int ret = -EAGAIN;
+
+	if (mutex_trylock(&unp->populate_lock)) {
+		ret = unp_populate_range(unp, map->node.start, map->node.last,
+					 &unused);
+		mutex_unlock(&unp->populate_lock);
+	}
+	if (!ret)
+		return;
+	spin_lock(&unp->lock);
+	vfio_unpinned_want_populate(unp);
+	spin_unlock(&unp->lock);
+}
+
+/**
+ * vfio_unpinned_want_populate - Marked pages without a leaf may exist
+ * @unp: the address space
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
+{
+	lockdep_assert_held(&unp->lock);
+	unp->want_populate = true;
+	vfio_unpinned_schedule(unp, UNP_RETRY_LAST);
+}
+
+/* A run of the worker over the address space, or what is left of it. */
+static int unp_populate_run(struct vfio_unpinned_mm *unp)
+{
+	unsigned long from = unp->populate_from;
+	struct mem_cgroup *memcg, *old;
+	int ret;
+
+	lockdep_assert_held(&unp->populate_lock);
+	if (!mmget_not_zero(unp->mn.mm))
+		return 0;
+	memcg = get_mem_cgroup_from_mm(unp->mn.mm);
+	old = set_active_memcg(memcg);
+	ret = unp_populate_range(unp, from, ULONG_MAX - 1, &unp->populate_from);
+	set_active_memcg(old);
+	mem_cgroup_put(memcg);
+	/* The last reference must not tear the mm down under our lock. */
+	mmput_async(unp->mn.mm);
+	return ret ?: from ? -EAGAIN : 0;
+}
+
+/**
+ * vfio_unpinned_populate_marked - Populate the marked pages that have no leaf
+ * @unp: the address space
+ *
+ * Context: The worker.
+ * Return: In how many jiffies to come again; 0 if nothing is left to do.
+ */
+unsigned long vfio_unpinned_populate_marked(struct vfio_unpinned_mm *unp)
+{
+	u64 populates;
+	bool wanted;
+	int ret;
+
+	spin_lock(&unp->lock);
+	populates = unp->stats.worker_populates;
+	wanted = unp->want_populate;
+	unp->want_populate = false;
+	spin_unlock(&unp->lock);
+	if (!wanted)
+		return 0;
+
+	ret = -EAGAIN;
+	if (mutex_trylock(&unp->populate_lock)) {
+		ret = unp_populate_run(unp);
+		mutex_unlock(&unp->populate_lock);
+	}
+	spin_lock(&unp->lock);
+	if (ret)
+		unp->want_populate = true;
+	if (populates != unp->stats.worker_populates)
+		unp->populate_delay = UNP_RETRY_FIRST;
+	else
+		unp->populate_delay = min(2 * unp->populate_delay, UNP_RETRY_LAST);
+	ret = ret == -EAGAIN ? unp->populate_delay : ret ? UNP_RETRY_LAST : 0;
+	spin_unlock(&unp->lock);
+	return ret;
+}
