@@ -22,7 +22,8 @@
  * Locks, in their order:
  *
  *   (vfio_iommu.lock)
- *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users
+ *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users; held
+ *                over nothing for which one process can make another wait
  *   update_lock  per vfio_unpinned_mm, what is mapped and registered: one
  *                change at a time. Held over allocations, and by the process
  *                itself over mmap_lock. Never taken in a notifier.
@@ -653,14 +654,13 @@ static const struct mmu_notifier_ops vfio_unpinned_mn_ops = {
 #endif
 };
 
-static struct vfio_unpinned_mm *unp_create(struct mm_struct *mm)
+static struct vfio_unpinned_mm *unp_create(void)
 {
 	struct vfio_unpinned_mm *unp;
-	int ret;
 
 	unp = kzalloc(sizeof(*unp), GFP_KERNEL_ACCOUNT);
 	if (!unp)
-		return ERR_PTR(-ENOMEM);
+		return NULL;
 
 	mutex_init(&unp->update_lock);
 	mutex_init(&unp->populate_lock);
@@ -670,31 +670,39 @@ static struct vfio_unpinned_mm *unp_create(struct mm_struct *mm)
 	INIT_LIST_HEAD(&unp->domains);
 	INIT_LIST_HEAD(&unp->flush_list);
 	unp->mn.ops = &vfio_unpinned_mn_ops;
-
-	ret = vfio_unpinned_pins_init(unp);
-	if (ret)
-		goto err_free;
-	ret = mmu_notifier_register(&unp->mn, mm);
-	if (ret)
-		goto err_pins;
-	vfio_unpinned_debugfs_init(unp);
+	unp->users = 1;
+	if (vfio_unpinned_pins_init(unp)) {
+		kfree(unp);
+		return NULL;
+	}
 	return unp;
-
-err_pins:
-	vfio_unpinned_pins_exit(unp);
-err_free:
-	kfree(unp);
-	return ERR_PTR(ret);
 }
 
-/**
- * vfio_unpinned_mm_get - Get the object of the current address space
- *
- * Context: Process context of the user, may sleep.
- * Return: The object with a reference, to be dropped with
- *	vfio_unpinned_mm_put(), or ERR_PTR(-ENOMEM).
+static void unp_free(struct vfio_unpinned_mm *unp)
+{
+	vfio_unpinned_pins_exit(unp);
+	WARN_ON_ONCE(!xa_empty(&unp->chunks) || !list_empty(&unp->domains));
+	xa_destroy(&unp->chunks);
+	kfree(unp);
+}
+
+/* Others may hold the mmap_lock for as long as they like. */
+static int unp_subscribe(struct vfio_unpinned_mm *unp, struct mm_struct *mm)
+{
+	int ret;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	ret = __mmu_notifier_register(&unp->mn, mm);
+	mmap_write_unlock(mm);
+	return ret;
+}
+
+/*
+ * Make @new the object of the current address space, if it is not NULL and there is
+ * none yet. Returns the one that there is, with one more user if it is not @new.
  */
-struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
+static struct vfio_unpinned_mm *unp_find(struct vfio_unpinned_mm *new)
 {
 	struct vfio_unpinned_mm *unp;
 
@@ -705,11 +713,42 @@ struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
 			return unp;
 		}
 	}
-	unp = unp_create(current->mm);
-	if (!IS_ERR(unp)) {
-		unp->users = 1;
-		list_add(&unp->link, &vfio_unpinned_mms);
+	if (new)
+		list_add(&new->link, &vfio_unpinned_mms);
+	return new;
+}
+
+/**
+ * vfio_unpinned_mm_get - Get the object of the current address space
+ *
+ * Context: Process context of the user, may sleep.
+ * Return: The object with a reference, to be dropped with
+ *	vfio_unpinned_mm_put(), or ERR_PTR(): -ENOMEM, -EINTR if the process is
+ *	killed.
+ */
+struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
+{
+	struct vfio_unpinned_mm *unp = unp_find(NULL), *new;
+	int ret;
+
+	if (unp)
+		return unp;
+	new = unp_create();
+	if (!new)
+		return ERR_PTR(-ENOMEM);
+	ret = unp_subscribe(new, current->mm);
+	if (ret) {
+		unp_free(new);
+		return ERR_PTR(ret);
 	}
+	unp = unp_find(new);
+	if (unp == new) {
+		vfio_unpinned_debugfs_init(unp);
+		return unp;
+	}
+	/* Another thread was faster. This one has had no leaves. */
+	mmu_notifier_unregister(&new->mn, new->mn.mm);
+	unp_free(new);
 	return unp;
 }
 
@@ -730,11 +769,10 @@ void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp)
 	mutex_unlock(&vfio_unpinned_mms_lock);
 
 	vfio_unpinned_debugfs_exit(unp);
-	vfio_unpinned_pins_exit(unp);
+	/* The worker needs the mm. */
+	cancel_delayed_work_sync(&unp->work);
 	mmu_notifier_unregister(&unp->mn, unp->mn.mm);
-	WARN_ON_ONCE(!xa_empty(&unp->chunks) || !list_empty(&unp->domains));
-	xa_destroy(&unp->chunks);
-	kfree(unp);
+	unp_free(unp);
 }
 
 /**

@@ -8,6 +8,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/kstrtox.h>
+#include <linux/mutex.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
 #include "vfio_unpinned.h"
@@ -141,13 +142,15 @@ static struct dentry *unp_debugfs_root(void)
  * vfio_unpinned_debugfs_init - Show the counters of an address space
  * @unp: the address space
  *
- * Context: Process context, calls are serialized.
+ * Context: Process context, may sleep.
  */
 void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp)
 {
 	static unsigned int count;
+	static DEFINE_MUTEX(lock);	/* count, and who makes the root */
 	char name[32];
 
+	guard(mutex)(&lock);
 	snprintf(name, sizeof(name), "%d-%u", task_tgid_nr(current), count++);
 	unp->debugfs = debugfs_create_dir(name, unp_debugfs_root());
 	debugfs_create_file("stats", 0400, unp->debugfs, unp, &stats_fops);
