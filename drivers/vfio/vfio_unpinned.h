@@ -128,7 +128,8 @@ struct vfio_unpinned_attach {
  * @node: user addresses, in vfio_unpinned_mm.maps while published
  * @unp: the address space; immutable
  * @iova: first IOVA; immutable
- * @charged: pages charged to locked_vm; immutable
+ * @charged: pages charged to locked_vm, and once more for each of @attaches;
+ *	immutable
  * @attaches: list of struct vfio_unpinned_attach; vfio_unpinned_mm.lock
  * @dirty: pages that had a leaf since the last query, or NULL if nobody tracks
  *	that; changed under both locks, the bits under vfio_unpinned_mm.lock
@@ -432,6 +433,7 @@ typedef void (*vfio_unpinned_leaf_fn)(struct vfio_unpinned_mm *unp,
 /* vfio_iommu_type1_unpinned.c */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
 void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
+int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages);
 void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
 void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
 			unsigned long last, bool may_sleep,

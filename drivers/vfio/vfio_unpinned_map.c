@@ -187,16 +187,16 @@ struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 	map->node.start = vaddr;
 	map->node.last = vaddr + size - 1;
 	INIT_LIST_HEAD(&map->attaches);
-	/* A table page and a page of words for each chunk */
-	map->charged = 2 * ((map->node.last >> UNP_CHUNK_SHIFT) -
-			    (vaddr >> UNP_CHUNK_SHIFT) + 1);
+	/* A page of words for each chunk; domains add a page of table each. */
+	map->charged = (map->node.last >> UNP_CHUNK_SHIFT) -
+		       (vaddr >> UNP_CHUNK_SHIFT) + 1;
 
 	map->unp = vfio_unpinned_mm_get();
 	if (IS_ERR(map->unp)) {
 		ret = PTR_ERR(map->unp);
 		goto err_free;
 	}
-	ret = account_locked_vm(current->mm, map->charged, true);
+	ret = vfio_unpinned_charge(map->unp, map->charged);
 	if (ret)
 		goto err_put;
 	mutex_lock(&map->unp->update_lock);
@@ -343,7 +343,8 @@ static void unp_put_domain(struct vfio_unpinned_mm *unp,
  * If the mapping is published, the domain gets a copy of all leaves.
  *
  * Context: Process context, may sleep.
- * Return: 0, -EOPNOTSUPP if the domain can't remap, -ENOMEM.
+ * Return: 0, -EOPNOTSUPP if the domain can't remap, -ENOMEM, -ESRCH if the
+ *	process of the mapping is gone.
  */
 int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 			     struct iommu_domain *domain)
@@ -356,9 +357,12 @@ int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 	a = kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
 	if (!a)
 		return -ENOMEM;
-	ret = iommu_remap_prepare(domain, map->iova, size, GFP_KERNEL_ACCOUNT);
+	ret = vfio_unpinned_charge(unp, map->charged);
 	if (ret)
 		goto err_free;
+	ret = iommu_remap_prepare(domain, map->iova, size, GFP_KERNEL_ACCOUNT);
+	if (ret)
+		goto err_uncharge;
 
 	mutex_lock(&unp->update_lock);
 	a->to = unp_get_domain(unp, domain);
@@ -377,6 +381,8 @@ int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 err_unlock:
 	mutex_unlock(&unp->update_lock);
 	iommu_remap_release(domain, map->iova, size);
+err_uncharge:
+	vfio_unpinned_uncharge(unp, map->charged);
 err_free:
 	kfree(a);
 	return ret;
@@ -430,14 +436,19 @@ void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 			      struct iommu_domain *domain)
 {
 	struct vfio_unpinned_attach *a;
+	bool found = false;
 
-	guard(mutex)(&map->unp->update_lock);
+	mutex_lock(&map->unp->update_lock);
 	list_for_each_entry(a, &map->attaches, link) {
 		if (a->to->domain == domain) {
 			unp_detach(map, a);
-			return;
+			found = true;
+			break;
 		}
 	}
+	mutex_unlock(&map->unp->update_lock);
+	if (found)
+		vfio_unpinned_uncharge(map->unp, map->charged);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_del_domain);
 
@@ -463,8 +474,9 @@ void vfio_unpinned_map_close(struct vfio_unpinned_map *map)
 {
 	struct vfio_unpinned_mm *unp = map->unp;
 	struct vfio_unpinned_attach *a, *next;
+	unsigned long tables = 0;
 
-	guard(mutex)(&unp->update_lock);
+	mutex_lock(&unp->update_lock);
 	spin_lock(&unp->lock);
 	map->dying = true;
 	spin_unlock(&unp->lock);
@@ -472,14 +484,18 @@ void vfio_unpinned_map_close(struct vfio_unpinned_map *map)
 	if (map->published)
 		vfio_unpinned_walk(unp, map->node.start, map->node.last, true,
 				   unp_unmap_page, NULL);
-	list_for_each_entry_safe(a, next, &map->attaches, link)
+	list_for_each_entry_safe(a, next, &map->attaches, link) {
 		unp_detach(map, a);
-
+		tables += map->charged;
+	}
 	spin_lock(&unp->lock);
 	if (map->published)
 		interval_tree_remove(&map->node, &unp->maps);
 	map->published = false;
 	spin_unlock(&unp->lock);
+	mutex_unlock(&unp->update_lock);
+	if (tables)
+		vfio_unpinned_uncharge(unp, tables);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_close);
 

@@ -6,7 +6,10 @@
  * IOMMU that can't do it.
  */
 #include <linux/memfd.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include <libvfio/hostile.h>
@@ -252,6 +255,45 @@ TEST_F_TIMEOUT(failure, map_enomem, RIG_TIMEOUT_S)
 	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, ENOMEM);
 	self->map.size = MEM_HUGE_SIZE;
 	EXPECT_MAP_WORKS();
+}
+
+#define LARGE_SIZE	(4UL << 30)	/* 16 MiB of tables and words */
+#define LARGE_IOVA	(8UL << 30)
+#define LARGE_TRIES	100
+
+static int alarms;
+
+static void count_alarm(int signal)
+{
+	WRITE_ONCE(alarms, alarms + 1);
+}
+
+/* EINTR is for who is killed, and does not see it: others need not try again. */
+TEST_F_TIMEOUT(failure, map_is_not_interrupted, RIG_TIMEOUT_S)
+{
+	struct itimerval timer = { { 0, 1000 }, { 0, 1000 } }, off = {};
+	struct sigaction action = { .sa_handler = count_alarm };
+	int n, before, during = 0;
+
+	self->map.iova = LARGE_IOVA;
+	self->map.size = LARGE_SIZE;
+	self->map.vaddr = (u64)mmap(NULL, LARGE_SIZE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				    -1, 0);
+	ASSERT_NE(self->map.vaddr, (u64)MAP_FAILED);
+	ASSERT_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	ASSERT_EQ(setitimer(ITIMER_REAL, &timer, NULL), 0);
+	for (n = 0; n < LARGE_TRIES && !during; n++) {
+		before = READ_ONCE(alarms);
+		EXPECT_MAP_WORKS();
+		during = READ_ONCE(alarms) - before;
+		EXPECT_EQ(__iommu_unmap(self->iommu, &(struct dma_region) {
+						.iova = LARGE_IOVA,
+						.size = LARGE_SIZE }), 0);
+	}
+	ASSERT_EQ(setitimer(ITIMER_REAL, &off, NULL), 0);
+	EXPECT_GT(during, 0);
+	EXPECT_UNCHANGED();
 }
 
 TEST_F_TIMEOUT(failure, unmap_vaddr_ebusy, RIG_TIMEOUT_S)

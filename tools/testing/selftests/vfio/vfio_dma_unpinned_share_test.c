@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <libvfio/hostile.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -268,6 +269,38 @@ TEST_F_TIMEOUT(attach, between_mappings, RIG_TIMEOUT_S)
 	iommu_unmap(rig->iommu, &half);
 	EXPECT_TRUE(both_work(pair, 1));
 	EXPECT_TRUE(both_blocked(pair, RIG_PAGES - 1));
+}
+
+#define PAGE_KIB	(MEM_PAGE_SIZE / 1024)
+#define TABLES_KIB	(RIG_SIZE / MEM_HUGE_SIZE * PAGE_KIB)
+
+/* Each domain has tables of its own, which are charged as the first one's. */
+TEST_F_TIMEOUT(attach, tables_are_charged, RIG_TIMEOUT_S)
+{
+	struct pair *pair = &self->pair;
+	struct rig *rig = &pair->rig;
+	u64 locked = status_kib("VmLck");
+	int group;
+
+	rig_map(rig);
+	EXPECT_EQ(status_kib("VmLck"), locked + 2 * TABLES_KIB);
+	locked = status_kib("VmLck");
+	attach_second(pair);
+	/* And the page of edu's driver. */
+	EXPECT_EQ(status_kib("VmLck"), locked + TABLES_KIB + PAGE_KIB);
+	detach(&pair->edu, pair->device);
+	pair->device = NULL;
+	EXPECT_EQ(status_kib("VmLck"), locked);
+
+	limit_memlock(locked / PAGE_KIB + TABLES_KIB / PAGE_KIB - 1);
+	group = vfio_group_open("pci", device_bdf[1]);
+	EXPECT_EQ(ioctl(group, VFIO_GROUP_SET_CONTAINER,
+			&pair->iommu->container_fd), -1);
+	EXPECT_EQ(errno, ENOMEM);
+	close(group);
+	EXPECT_EQ(status_kib("VmLck"), locked);
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
 }
 
 /* The older domain goes, and comes back. */
