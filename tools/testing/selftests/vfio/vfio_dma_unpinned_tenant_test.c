@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A process whose memory takes long, and the others: who waits for whom, and who
+ * pays. Its memory is of userfaultfd and nobody resolves it, or a bracket lasts for
+ * PAUSE. What must not hang is waited for HANG_S.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include <libvfio/hostile.h>
+#include <libvfio/settings.h>
+#include <libvfio/uffd.h>
+#include <libvfio/unpinned.h>
+#include <libvfio/vfio_pin_device.h>
+
+#include "kselftest_harness.h"
+
+#define PAUSE_MS	"/sys/module/vfio_unpinned/parameters/pause_ms"
+#define PAUSE		"20000"
+#define SETTLE_US	(2 * 1000 * 1000)
+
+#define HANG_S		60
+#define POLL_US		(100 * 1000)
+#define HOLE		8UL		/* the page without an answer */
+
+#define WIDE_CHUNKS	32UL
+#define WIDE_SIZE	(WIDE_CHUNKS * MEM_HUGE_SIZE)
+#define WIDE_IOVA	0x80000000UL
+#define OTHER_SIZE	(4UL << 20)
+#define RECLAIM_TRIES	20
+#define ENABLES		20000UL
+
+/* A process of its own that says how far it is. */
+struct child {
+	pid_t pid;
+	int says;
+};
+
+static int say_fd;
+
+static void say(char byte)
+{
+	TEST_ASSERT(write(say_fd, &byte, 1) == 1, "write");
+}
+
+static void start_child(struct child *child, void (*fn)(void *), void *data)
+{
+	int says[2];
+
+	TEST_ASSERT(!pipe(says), "pipe");
+	child->pid = fork();
+	TEST_ASSERT(child->pid >= 0, "fork");
+	if (!child->pid) {
+		close(says[0]);
+		say_fd = says[1];
+		fn(data);
+		_exit(0);
+	}
+	close(says[1]);
+	child->says = says[0];
+}
+
+/* Does it say @byte next, and in time? */
+static bool hears(struct child *child, char byte)
+{
+	struct pollfd fds = { .fd = child->says, .events = POLLIN };
+	char heard = 0;
+
+	return poll(&fds, 1, HANG_S * 1000) == 1 &&
+	       read(child->says, &heard, 1) == 1 && heard == byte;
+}
+
+/* Does it end in time? Its exit status, or -1. */
+static int ends(struct child *child)
+{
+	int n, status;
+
+	for (n = 0; n < HANG_S * 1000000L / POLL_US; n++) {
+		if (waitpid(child->pid, &status, WNOHANG) == child->pid) {
+			close(child->says);
+			return WIFEXITED(status) ? WEXITSTATUS(status) :
+						   128 + WTERMSIG(status);
+		}
+		usleep(POLL_US);
+	}
+	return -1;
+}
+
+/* --- the first mapping of a process whose mmap_lock is taken -------------------- */
+
+FIXTURE(neighbour) {
+	int go[2];
+};
+
+FIXTURE_SETUP(neighbour)
+{
+	const char *missing = device_missing(0, false) ?:
+			      device_missing(1, true) ?:
+			      vfio_pin_device_missing();
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (setting_change(PAUSE_MS, "0"))
+		SKIP(return, "not a test configuration");
+	ASSERT_EQ(pipe(self->go), 0);
+}
+
+FIXTURE_TEARDOWN(neighbour)
+{
+	settings_restore();
+}
+
+struct hung {
+	struct iommu *iommu;
+	struct dma_region region;
+	/* Threads are made before the pause: that takes the mmap_lock, too. */
+	sem_t bracket_go;
+	sem_t unmap_go;
+};
+
+/* The bracket of MADV_DONTNEED keeps the mmap_lock for reading. */
+static void *long_bracket(void *data)
+{
+	struct hung *hung = data;
+
+	sem_wait(&hung->bracket_go);
+	TEST_ASSERT(!madvise(hung->region.vaddr, MEM_PAGE_SIZE, MADV_DONTNEED),
+		    "madvise");
+	return NULL;
+}
+
+static void *unmap_in_thread(void *data)
+{
+	struct hung *hung = data;
+
+	sem_wait(&hung->unmap_go);
+	iommu_unmap(hung->iommu, &hung->region);
+	return NULL;
+}
+
+static void start_threads(struct hung *hung, pthread_t *threads)
+{
+	sem_init(&hung->bracket_go, 0, 0);
+	sem_init(&hung->unmap_go, 0, 0);
+	TEST_ASSERT(!pthread_create(&threads[0], NULL, long_bracket, hung) &&
+		    !pthread_create(&threads[1], NULL, unmap_in_thread, hung),
+		    "pthread_create");
+}
+
+/*
+ * A bracket lasts for long. The last mapping goes meanwhile, and then what comes next
+ * is the first one again, for which the kernel wants the mmap_lock: the bitmap of
+ * another container.
+ */
+static void hung_process(void *unused)
+{
+	struct hung hung = {
+		.iommu = iommu_init(VFIO_TYPE1v2_IOMMU),
+		.region = { .iova = RIG_IOVA, .size = RIG_SIZE },
+	};
+	struct iommu *second = iommu_init(VFIO_TYPE1v2_IOMMU);
+	struct vfio_pci_device *device =
+		vfio_pci_device_init(device_bdf[1], hung.iommu);
+	struct vfio_pin_device emulated;
+	pthread_t threads[2];
+	struct mem mem;
+
+	vfio_pin_device_init(&emulated, second);
+	mem_alloc(&mem, MEM_ANON, RIG_SIZE);
+	hung.region.vaddr = mem.vaddr;
+	iommu_map_unpinned(hung.iommu, &hung.region);
+	*(u8 *)mem.vaddr = 1;
+	start_threads(&hung, threads);
+	usleep(SETTLE_US);
+	TEST_ASSERT(!setting_write(PAUSE_MS, PAUSE), "no pause");
+	sem_post(&hung.bracket_go);
+	usleep(SETTLE_US);
+	TEST_ASSERT(!setting_write(PAUSE_MS, "0"), "no end of the pause");
+	sem_post(&hung.unmap_go);
+	usleep(SETTLE_US);
+	say('m');
+	iommu_register_bitmap(second, mem.vaddr + MEM_HUGE_SIZE, &hung.region,
+			      1);
+	say('M');
+	pthread_join(threads[0], NULL);
+	pthread_join(threads[1], NULL);
+	vfio_pin_device_cleanup(&emulated);
+	vfio_pci_device_cleanup(device);
+	iommu_cleanup(second);
+	iommu_cleanup(hung.iommu);
+}
+
+static void other_process(void *go)
+{
+	struct rig rig;
+	char byte;
+
+	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	say('r');
+	TEST_ASSERT(read(*(int *)go, &byte, 1) == 1, "read");
+	rig_map(&rig);
+	rig_register(&rig, RIG_PAGES);
+	rig_enable_marks(&rig);
+	rig_late_pin(&rig, 1);
+	rig_unmap(&rig);
+	/* And closed by exit(): rig_cleanup() counts what the other one has, too. */
+	say('u');
+}
+
+/* Has it said something? */
+static bool has_said(struct child *child)
+{
+	struct pollfd fds = { .fd = child->says, .events = POLLIN };
+
+	return poll(&fds, 1, 0) == 1;
+}
+
+TEST_F_TIMEOUT(neighbour, is_not_held_up, 4 * HANG_S + RIG_TIMEOUT_S)
+{
+	struct child hung, other;
+
+	start_child(&other, other_process, &self->go[0]);
+	ASSERT_TRUE(hears(&other, 'r'));
+	start_child(&hung, hung_process, NULL);
+	ASSERT_TRUE(hears(&hung, 'm'));
+	ASSERT_EQ(write(self->go[1], "", 1), 1);
+	EXPECT_TRUE(hears(&other, 'u'));
+	/* It has not got on meanwhile, so that says something. */
+	EXPECT_FALSE(has_said(&hung));
+	EXPECT_EQ(ends(&other), 0);
+	EXPECT_TRUE(hears(&hung, 'M'));
+	EXPECT_EQ(ends(&hung), 0);
+}
+
+/* --- marked pages that can't be had now ----------------------------------------- */
+
+FIXTURE(hole) {
+	struct rig rig;
+	struct uffd uffd;
+};
+
+FIXTURE_SETUP(hole)
+{
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+}
+
+FIXTURE_TEARDOWN(hole)
+{
+	settings_restore();
+}
+
+/* A mapping with marked pages, one of memory that nobody answers for. */
+static void map_hole(FIXTURE_DATA(hole) * self)
+{
+	struct rig *rig = &self->rig;
+
+	TEST_ASSERT(!rig_init(rig, MEM_ANON), "the device is not free");
+	rig_map(rig);
+	rig_register(rig, RIG_PAGES);
+	guest_mark(rig->guest, HOLE);
+	guest_mark(rig->guest, HOLE + 1);
+	TEST_ASSERT(uffd_open(&self->uffd, 0) &&
+		    !uffd_register(&self->uffd, rig_vaddr(rig, HOLE),
+				   MEM_PAGE_SIZE, UFFDIO_REGISTER_MODE_MISSING),
+		    "userfaultfd");
+	rig_enable_marks(rig);
+}
+
+/* It comes later, as in post-copy migration: then it gets its leaf. */
+TEST_F_TIMEOUT(hole, gets_leaf_when_resolved, RIG_TIMEOUT_S)
+{
+	u32 page[MEM_PAGE_SIZE / sizeof(u32)] = { unique_value() };
+	struct uffdio_copy copy = {
+		.src = (u64)page,
+		.len = MEM_PAGE_SIZE,
+	};
+	struct rig *rig = &self->rig;
+
+	map_hole(self);
+	EXPECT_EQ(stat_wait("worker_populates", 1), 1);
+	EXPECT_TRUE(rig_dma_works(rig, HOLE + 1));
+	EXPECT_EQ(stat_get("leaves"), 1);
+	EXPECT_EQ(mem_resident(rig_vaddr(rig, HOLE), MEM_PAGE_SIZE), 0);
+
+	copy.dst = (u64)rig_vaddr(rig, HOLE);
+	ASSERT_EQ(ioctl(self->uffd.fd, UFFDIO_COPY, &copy), 0);
+	EXPECT_EQ(stat_wait("worker_populates", 2), 2);
+	EXPECT_FALSE(rig_dma_read_blocked(rig, HOLE, page[0]));
+	EXPECT_TRUE(rig_dma_works(rig, HOLE));
+	EXPECT_EQ(guest_read(rig->guest, rig_iova(HOLE)),
+		  READ_ONCE(*(u32 *)rig_vaddr(rig, HOLE)));
+	uffd_close(&self->uffd);
+	rig_cleanup(rig);
+}
+
+static void process_with_hole(void *data)
+{
+	FIXTURE_DATA(hole) * self = data;
+
+	map_hole(self);
+	stat_wait("worker_populates", 1);
+	say('w');
+	rig_unmap(&self->rig);
+	/* Now it is the user who populates. */
+	rig_map(&self->rig);
+	say('m');
+	pause();
+}
+
+/* Nobody ever answers: the process can unmap and map, and be killed. */
+TEST_F_TIMEOUT(hole, killed, 4 * HANG_S + RIG_TIMEOUT_S)
+{
+	struct rig *rig = &self->rig;
+	struct child child;
+
+	start_child(&child, process_with_hole, self);
+	ASSERT_TRUE(hears(&child, 'w'));
+	EXPECT_TRUE(hears(&child, 'm'));
+	ASSERT_EQ(kill(child.pid, SIGKILL), 0);
+	EXPECT_EQ(ends(&child), 128 + SIGKILL);
+	ASSERT_EQ(rig_init(rig, MEM_ANON), NULL);
+	rig_map(rig);
+	guest_touch(rig->guest, rig_iova(0));
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	rig_cleanup(rig);
+}
+
+/* --- what others pay --------------------------------------------------------------- */
+
+FIXTURE(wide) {
+	struct rig rig;
+	struct mem mem;
+	struct dma_region region;
+};
+
+FIXTURE_SETUP(wide)
+{
+	const char *missing = device_missing(0, false);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+}
+
+FIXTURE_TEARDOWN(wide)
+{
+}
+
+/* Late pins in the first @chunks of WIDE_CHUNKS, one in each. */
+static void wide_init(FIXTURE_DATA(wide) * self, u64 chunks)
+{
+	struct rig *rig = &self->rig;
+	u64 n;
+
+	TEST_ASSERT(!rig_init(rig, MEM_ANON), "the device is not free");
+	mem_alloc(&self->mem, MEM_ANON, WIDE_SIZE);
+	self->region = (struct dma_region) {
+		.vaddr = self->mem.vaddr,
+		.iova = WIDE_IOVA,
+		.size = WIDE_SIZE,
+	};
+	guest_map(rig->guest, WIDE_IOVA, self->mem.vaddr, WIDE_SIZE);
+	iommu_map_unpinned(rig->iommu, &self->region);
+	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &self->region,
+			      WIDE_CHUNKS);
+	rig_enable_marks(rig);
+	for (n = 0; n < chunks; n++) {
+		guest_mark(rig->guest, n * (MEM_HUGE_SIZE / MEM_PAGE_SIZE));
+		guest_touch(rig->guest, WIDE_IOVA + n * MEM_HUGE_SIZE);
+		mem_bracket(self->mem.vaddr + n * MEM_HUGE_SIZE);
+	}
+	TEST_ASSERT(stat_get("late_pins") == chunks, "%ld late pins",
+		    stat_get("late_pins"));
+}
+
+static void wide_cleanup(FIXTURE_DATA(wide) * self)
+{
+	rig_cleanup(&self->rig);
+	mem_free(&self->mem);
+}
+
+/* Wait until the worker has run @more times. Returns how often it has. */
+static s64 more_runs(s64 more)
+{
+	s64 first = stat_get("worker_runs"), runs = first;
+	int n;
+
+	for (n = 0; n < HANG_S * 1000000L / POLL_US && runs < first + more; n++) {
+		usleep(POLL_US);
+		runs = stat_get("worker_runs");
+	}
+	return runs - first;
+}
+
+/* Chunks without pins cost the worker nothing. */
+TEST_F_TIMEOUT(wide, worker_visits_pins_only, RIG_TIMEOUT_S)
+{
+	s64 scans, runs;
+
+	wide_init(self, 1);
+	scans = stat_get("worker_scans");
+	runs = more_runs(3);
+	EXPECT_GE(runs, 3);
+	scans = stat_get("worker_scans") - scans;
+	EXPECT_GE(scans, 2);
+	/* One may have come between two readings, on both sides. */
+	EXPECT_LE(scans, runs + 2);
+	wide_cleanup(self);
+}
+
+/* The same for the shrinker, which finds those of everybody here. */
+TEST_F_TIMEOUT(wide, shrinker_visits_pins_only, RIG_TIMEOUT_S)
+{
+	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
+	s64 scans;
+	int n;
+
+	ASSERT_GE(fd, 0);
+	wide_init(self, 2);
+	scans = stat_get("shrinker_scans");
+	for (n = 0; n < 8; n++)
+		EXPECT_EQ(pwrite(fd, "2", 1, 0), 1);
+	scans = stat_get("shrinker_scans") - scans;
+	close(fd);
+	EXPECT_GT(scans, 0);
+	/* It asks for no more than twice what there is, some times for each. */
+	EXPECT_LE(scans, 8 * 16 * 2 * 2);
+	wide_cleanup(self);
+}
+
+static void vmm_in_cgroup(void *data)
+{
+	FIXTURE_DATA(wide) self = {};
+
+	memcg_enter(data);
+	wide_init(&self, WIDE_CHUNKS);
+	say('i');
+	pause();
+}
+
+static void other_in_cgroup(void *data)
+{
+	struct mem mem;
+
+	memcg_enter(data);
+	mem_alloc(&mem, MEM_ANON, OTHER_SIZE);
+	memset(mem.vaddr, 1, OTHER_SIZE);
+	say('i');
+	pause();
+}
+
+static void end_child(struct child *child)
+{
+	kill(child->pid, SIGKILL);
+	TEST_ASSERT(ends(child) >= 0, "process %d does not end", child->pid);
+}
+
+/* Reclaim in a cgroup meets the late pins of that cgroup, and no others. */
+TEST_F_TIMEOUT(wide, shrinker_knows_cgroups, RIG_TIMEOUT_S)
+{
+	char *parent = memcg_create(NULL, "vfio-selftest"), *vmms, *others;
+	struct child vmm, other;
+	s64 scans;
+	int n;
+
+	if (!parent)
+		SKIP(return, NO_MEMCG);
+	if (!mem_can_pageout())
+		SKIP(return, NO_SWAP);
+	vmms = memcg_create(parent, "vmm");
+	others = memcg_create(parent, "other");
+	start_child(&vmm, vmm_in_cgroup, vmms);
+	start_child(&other, other_in_cgroup, others);
+	ASSERT_TRUE(hears(&vmm, 'i'));
+	ASSERT_TRUE(hears(&other, 'i'));
+
+	scans = stat_of(vmm.pid, "shrinker_scans");
+	for (n = 0; n < RECLAIM_TRIES; n++)
+		memcg_reclaim(others, WIDE_SIZE);
+	EXPECT_LT(memcg_get_key(others, "memory.stat", "anon"), OTHER_SIZE / 2);
+	EXPECT_EQ(stat_of(vmm.pid, "shrinker_scans"), scans);
+	for (n = 0; n < RECLAIM_TRIES; n++)
+		memcg_reclaim(vmms, WIDE_SIZE);
+	EXPECT_GT(stat_of(vmm.pid, "shrinker_scans"), scans);
+
+	end_child(&vmm);
+	end_child(&other);
+	memcg_destroy(vmms);
+	memcg_destroy(others);
+	memcg_destroy(parent);
+}
+
+/* A VMM that asks for the worker all the time gets it now and then. */
+TEST_F_TIMEOUT(wide, enable_in_a_loop, RIG_TIMEOUT_S)
+{
+	s64 runs;
+	u64 n;
+
+	wide_init(self, 1);
+	runs = stat_get("worker_runs");
+	for (n = 0; n < ENABLES; n++)
+		iommu_pin_bitmap(self->rig.iommu,
+				 VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
+	runs = stat_get("worker_runs") - runs;
+	EXPECT_LE(runs, ENABLES / 20);
+	wide_cleanup(self);
+}
+
+int main(int argc, char *argv[])
+{
+	get_device_bdfs(&argc, argv);
+	return test_harness_run(argc, argv);
+}
