@@ -4,12 +4,13 @@
 # about=the KUnit suites of the series pass in the kernel of the host
 # ram=6G
 # append=kunit.enable=1
+# reports=yes
 
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
 KUNIT=/sys/kernel/debug/kunit
-SUITES="intel-iommu-remap intel-iommu-remap-super vfio_unpinned
+SUITES="intel-iommu-remap intel-iommu-remap-super intel-iommu-remap-fault vfio_unpinned
 	dma_pinning dma_pinning_quota dma_pinning_hooks dma_pinning_service"
 
 # suite_passed NAME: each suite leaves its KTAP in debugfs, with its own result as

@@ -74,6 +74,9 @@ MODULE_PARM_DESC(break_lock, "TEST: show counters without their lock");
 bool vfio_unpinned_break_release;
 module_param_named(break_release, vfio_unpinned_break_release, bool, 0644);
 MODULE_PARM_DESC(break_release, "TEST: release no late pins of others for a new one");
+bool vfio_unpinned_break_writeback;
+module_param_named(break_writeback, vfio_unpinned_break_writeback, bool, 0644);
+MODULE_PARM_DESC(break_writeback, "TEST: lose what devices have written");
 bool vfio_unpinned_separate_domains;
 EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
 module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,
@@ -305,12 +308,15 @@ static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unp->stats.marks_found++;
 	if (force || vfio_unpinned_poisoned(unp_page(word))) {
 		unp->stats.forced_zaps++;
+		if (!force)
+			vfio_unpinned_event_lost(unp, vaddr, unp_size(word));
 		*reason = UNP_ZAP_FORCED;
 		return false;
 	}
 	if ((word & UNP_PINNED) || vfio_unpinned_late_pin(unp, vaddr, reason))
 		return true;
 	vfio_unpinned_want_populate(unp);
+	vfio_unpinned_event_lost(unp, vaddr, unp_size(word));
 	return false;
 }
 

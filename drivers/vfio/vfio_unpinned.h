@@ -9,6 +9,7 @@
  * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
  * vfio_unpinned_populate.c gives marked pages a leaf that have none.
  * vfio_unpinned_dirty.c tells what devices may have written.
+ * vfio_unpinned_event.c tells the user of blocked DMA and of pages lost.
  * vfio_unpinned_debugfs.c shows the counters.
  * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
  *
@@ -27,6 +28,7 @@
 #include <linux/xarray.h>
 
 struct dentry;
+struct eventfd_ctx;
 struct vfio_iommu_type1_pin_bitmap;
 
 /*
@@ -124,9 +126,46 @@ struct vfio_unpinned_attach {
 };
 
 /**
+ * struct vfio_unpinned_event - What a container tells its user
+ * @lock: protects what is recorded; taken by interrupts
+ * @faults: requests of its devices that were blocked; @lock
+ * @iova: of the last one; @lock
+ * @segment: of the device, PCI; @lock
+ * @source: requester ID of the device; @lock
+ * @write: it was a write; @lock
+ * @ctx_lock: protects @ctx
+ * @ctx: what is signalled, or NULL
+ * @signalled: when, in jiffies, or 0; @work only
+ * @work: signals
+ */
+struct vfio_unpinned_event {
+	raw_spinlock_t lock;	/* what is recorded */
+	u64 faults;
+	u64 iova;
+	u32 segment;
+	u32 source;
+	bool write;
+	struct mutex ctx_lock;	/* who is signalled */
+	struct eventfd_ctx *ctx;
+	unsigned long signalled;
+	struct delayed_work work;
+};
+
+/**
+ * struct vfio_unpinned_faults - Blocked requests in an IOMMU domain
+ * @event: of the container; immutable
+ * @count: how many; vfio_unpinned_event.lock
+ */
+struct vfio_unpinned_faults {
+	struct vfio_unpinned_event *event;
+	u64 count;
+};
+
+/**
  * struct vfio_unpinned_map - One unpinned mapping of a container
  * @node: user addresses, in vfio_unpinned_mm.maps while published
  * @unp: the address space; immutable
+ * @event: of the container, or NULL; immutable once published
  * @iova: first IOVA; immutable
  * @charged: pages charged to locked_vm, and once more for each of @attaches;
  *	immutable
@@ -139,6 +178,7 @@ struct vfio_unpinned_attach {
 struct vfio_unpinned_map {
 	struct interval_tree_node node;
 	struct vfio_unpinned_mm *unp;
+	struct vfio_unpinned_event *event;
 	dma_addr_t iova;
 	unsigned long charged;
 	struct list_head attaches;
@@ -368,6 +408,15 @@ void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
 int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
 			       void __user *arg);
 void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered);
+void vfio_unpinned_event_init(struct vfio_unpinned_event *event);
+void vfio_unpinned_event_exit(struct vfio_unpinned_event *event);
+void vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
+			       struct vfio_unpinned_faults *faults,
+			       struct iommu_domain *domain);
+int vfio_unpinned_eventfd_ioctl(struct vfio_unpinned_event *event,
+				void __user *arg);
+int vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
+			      struct vfio_unpinned_mm *unp, void __user *arg);
 #else
 static inline struct vfio_unpinned_map *
 vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size)
@@ -423,6 +472,34 @@ vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
 static inline void
 vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 {
+}
+
+static inline void vfio_unpinned_event_init(struct vfio_unpinned_event *event)
+{
+}
+
+static inline void vfio_unpinned_event_exit(struct vfio_unpinned_event *event)
+{
+}
+
+static inline void
+vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
+			  struct vfio_unpinned_faults *faults,
+			  struct iommu_domain *domain)
+{
+}
+
+static inline int
+vfio_unpinned_eventfd_ioctl(struct vfio_unpinned_event *event, void __user *arg)
+{
+	return -ENOTTY;
+}
+
+static inline int
+vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
+			  struct vfio_unpinned_mm *unp, void __user *arg)
+{
+	return -ENOTTY;
 }
 #endif
 
@@ -514,6 +591,11 @@ void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,
 			     unsigned long vaddr, unsigned long size);
 void vfio_unpinned_dirty_add_leaves(struct vfio_unpinned_map *map);
 
+/* vfio_unpinned_event.c */
+void vfio_unpinned_event_lost(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long size);
+u64 vfio_unpinned_faults_of(struct iommu_domain *domain);
+
 /* vfio_unpinned_debugfs.c */
 #ifdef CONFIG_VFIO_DEBUGFS
 void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp);
@@ -540,6 +622,7 @@ extern bool vfio_unpinned_break_pin;
 extern bool vfio_unpinned_break_dirty;
 extern bool vfio_unpinned_break_lock;
 extern bool vfio_unpinned_break_release;
+extern bool vfio_unpinned_break_writeback;
 extern bool vfio_unpinned_separate_domains;
 extern unsigned int vfio_unpinned_pause_ms;
 #else
@@ -549,6 +632,7 @@ extern unsigned int vfio_unpinned_pause_ms;
 #define vfio_unpinned_break_dirty	false
 #define vfio_unpinned_break_lock	false
 #define vfio_unpinned_break_release	false
+#define vfio_unpinned_break_writeback	false
 #define vfio_unpinned_separate_domains	false
 #define vfio_unpinned_pause_ms		0
 #endif

@@ -16,15 +16,16 @@
 static int stats_show(struct seq_file *seq, void *unused)
 {
 	struct vfio_unpinned_mm *unp = seq->private;
-	unsigned long limit, budget, faults = 0;
+	unsigned long limit, budget;
 	struct vfio_unpinned_domain *d;
 	struct vfio_unpinned_stats s;
+	u64 faults = 0;
 	bool marks_enabled;
 
 	spin_lock(&unp->lock);
 	s = unp->stats;
 	list_for_each_entry(d, &unp->domains, link)
-		faults += iommu_remap_faults(d->domain);
+		faults += vfio_unpinned_faults_of(d->domain);
 	limit = unp->bitmap ? unp->bitmap->limit : 0;
 	budget = unp->bitmap ? unp->bitmap->budget : 0;
 	marks_enabled = unp->bitmap && unp->bitmap->marks_enabled;
@@ -55,7 +56,7 @@ static int stats_show(struct seq_file *seq, void *unused)
 	SHOW(orphan_zaps);
 	SHOW(refused_pages);
 #undef SHOW
-	seq_printf(seq, "dma_faults: %lu\n", faults);
+	seq_printf(seq, "dma_faults: %llu\n", faults);
 	seq_printf(seq, "limit: %lu\n", limit);
 	seq_printf(seq, "budget: %lu\n", budget);
 	seq_printf(seq, "marks_enabled: %d\n", marks_enabled);

@@ -287,6 +287,20 @@ void vfio_unpinned_commit(struct vfio_unpinned_mm *unp)
 		unpin_user_page(unp->unpin[--unp->nr_unpin]);
 }
 
+/*
+ * The device may have written the page up to the flush. Where it can't have, since
+ * the page was not marked while it had its leaf, that is no news: KVM has set its
+ * SPTE dirty when it made it writable (make_spte()), so the folio is dirty since
+ * KVM has dropped the SPTE. Second-stage D bits count only while dirty tracking is
+ * on, and its reader takes them away; in first-stage leaves, D is set from the
+ * start.
+ */
+static void unp_mark_dirty(struct folio *folio)
+{
+	if (!vfio_unpinned_break_writeback)
+		folio_mark_dirty(folio);
+}
+
 /* Drop a late pin after the flush. */
 static void unp_unpin(struct vfio_unpinned_mm *unp, struct page *page)
 {
@@ -393,7 +407,7 @@ static void unp_set_word(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		WARN_ON_ONCE(!(old & UNP_PINNED));
 		unp->stats.orphan_zaps++;
 		trace_unpinned_zap(vaddr, old, 1, UNP_ZAP_ORPHAN);
-		folio_mark_dirty(page_folio(unp_page(old)));
+		unp_mark_dirty(page_folio(unp_page(old)));
 		unp_put_old(unp, vaddr, old);
 	} else {
 		chunk->leaves++;
@@ -464,7 +478,7 @@ void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unp->stats.leaves--;
 	unp->stats.zaps++;
 	trace_unpinned_zap(vaddr, old, 1, reason);
-	folio_mark_dirty(page_folio(unp_page(old)));
+	unp_mark_dirty(page_folio(unp_page(old)));
 	unp_put_old(unp, vaddr, old);
 	*word = 0;
 }
@@ -500,7 +514,7 @@ void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			continue;
 		if (page_folio(unp_page(old)) != folio) {
 			folio = page_folio(unp_page(old));
-			folio_mark_dirty(folio);
+			unp_mark_dirty(folio);
 		}
 		unp_put_old(unp, at, old);
 		*unp_small_word(chunk, at) = 0;
@@ -535,6 +549,7 @@ static void unp_split_pin(struct vfio_unpinned_mm *unp, unsigned long at,
 	if (at == gated || vfio_unpinned_late_pin(unp, at, &reason))
 		return;
 	vfio_unpinned_want_populate(unp);
+	vfio_unpinned_event_lost(unp, at, PAGE_SIZE);
 	vfio_unpinned_zap(unp, at, reason);
 }
 

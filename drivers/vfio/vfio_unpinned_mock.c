@@ -86,11 +86,6 @@ static void mock_remap_release(struct iommu_domain *domain, unsigned long iova,
 		KUNIT_EXPECT_EQ(d->mock->test, d->leaf[PHYS_PFN(iova) + i], 0);
 }
 
-static unsigned long mock_remap_faults(struct iommu_domain *domain)
-{
-	return 0;
-}
-
 static void mock_set_leaf(struct mock_domain *d, unsigned long i,
 			  unsigned long pfn, bool flushed,
 			  struct iommu_iotlb_gather *gather)
@@ -167,7 +162,6 @@ static const struct iommu_domain_ops mock_domain_ops = {
 	.remap_prepare		= mock_remap_prepare,
 	.remap_release		= mock_remap_release,
 	.remap_pte		= mock_remap_pte,
-	.remap_faults		= mock_remap_faults,
 	.iotlb_sync		= mock_iotlb_sync,
 	.iova_to_phys		= mock_iova_to_phys,
 };

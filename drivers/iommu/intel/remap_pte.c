@@ -32,7 +32,8 @@
  * that remap_pte allocates nothing, and no table that it walks through is
  * freed. A table that also serves addresses outside of the range stays when
  * the range is released, until a range that covers it whole is released or
- * unmapped, or the domain is freed.
+ * unmapped, or the domain is freed. A remap_prepare that fails leaves nothing
+ * behind, and takes nothing that was there.
  *
  * Superpages
  *
@@ -75,10 +76,9 @@
 #include <kunit/visibility.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
-#include <linux/pci.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/xarray.h>
-#include <trace/events/iommu.h>
 
 #include "iommu.h"
 #include "../iommu-pages.h"
@@ -91,19 +91,6 @@
 
 /* What a unit with SSADE sets in a second-stage leaf: A and D */
 #define REMAP_HW_BITS		(BIT_ULL(8) | DMA_SL_PTE_DIRTY)
-
-/* Fault reasons that are about interrupt remapping */
-#define REMAP_FAULT_INTR	0x20
-#define REMAP_FAULT_INTR_LAST	0x2f
-
-#define REMAP_SOURCE(segment, rid)	((unsigned long)(segment) << 16 | (rid))
-
-/*
- * Who sends requests with a source ID. The driver's own tree of devices holds
- * those with ATS only. Devices behind a bridge that share an ID share a domain
- * too; the first one counts for all.
- */
-static DEFINE_XARRAY_FLAGS(remap_sources, XA_FLAGS_LOCK_IRQ);
 
 static bool remap_present(u64 val)
 {
@@ -221,7 +208,9 @@ static struct dma_pte *remap_walk(struct dmar_domain *domain,
  * Not with ATS: an invalidation of a device TLB that times out is retried
  * with interrupts off, and here reclaim would wait for it. Not for the parent
  * of nested domains, whose caches are flushed by their own rules. Only where
- * an entry is read and written by one instruction.
+ * all units drain reads and writes when they flush their IOTLB: a write that
+ * was translated before, and is still on its way, would reach a page that is
+ * somebody else's by then.
  *
  * Context: Any context. Takes the cache_lock of the domain.
  * Return: true if iommu_remap_pte() works with the devices attached now.
@@ -229,13 +218,14 @@ static struct dma_pte *remap_walk(struct dmar_domain *domain,
 bool intel_iommu_remap_supported(struct iommu_domain *domain)
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
-	bool supported = IS_ENABLED(CONFIG_64BIT) && !dmar_domain->nested_parent;
+	bool supported = !dmar_domain->nested_parent;
 	struct cache_tag *tag;
 	unsigned long flags;
 
 	spin_lock_irqsave(&dmar_domain->cache_lock, flags);
 	list_for_each_entry(tag, &dmar_domain->cache_tags, node) {
-		if (tag->type != CACHE_TAG_IOTLB)
+		if (tag->type != CACHE_TAG_IOTLB ||
+		    !intel_remap_drains(tag->iommu))
 			supported = false;
 	}
 	spin_unlock_irqrestore(&dmar_domain->cache_lock, flags);
@@ -318,6 +308,59 @@ static int remap_build(struct dmar_domain *domain, unsigned long pfn,
 	return 0;
 }
 
+static bool remap_is_empty(u64 val)
+{
+	return !memchr_inv(remap_entry(val, 0, 1), 0, VTD_PAGE_SIZE);
+}
+
+/*
+ * Unlink the tables of @level that map nothing outside of [@pfn, @last], all of
+ * them or the empty ones. Their subordinates are unlinked before.
+ */
+static void remap_unlink(struct dmar_domain *domain, int level,
+			 unsigned long pfn, unsigned long last, bool empty,
+			 struct list_head *freelist)
+{
+	pfn = align_to_level(pfn, level + 1);
+
+	while (pfn <= last && last - pfn >= level_size(level + 1) - 1) {
+		int at = level + 1;
+		struct dma_pte *pte = remap_walk(domain, pfn, &at);
+		u64 val = READ_ONCE(pte->val);
+
+		if (at == level + 1 && at <= REMAP_TOP_LEVEL)
+			xa_erase(&domain->remap_tables, remap_place(pfn, at));
+		if (at == level + 1 && remap_is_table(val) &&
+		    (!empty || remap_is_empty(val))) {
+			WRITE_ONCE(pte->val, 0);
+			remap_flush_cache(domain, pte, sizeof(*pte));
+			list_add_tail(&pfn_to_page(val >> VTD_PAGE_SHIFT)->lru,
+				      freelist);
+		}
+		/* Nothing of @level is in a hole or superpage found above */
+		pfn = (pfn | (level_size(at) - 1)) + 1;
+		cond_resched();
+	}
+}
+
+/* Free the tables that lie in a range whole, all of them or the empty ones. */
+static void remap_free_tables(struct dmar_domain *domain, unsigned long iova,
+			      size_t size, bool empty)
+{
+	unsigned long end = iova + size - 1;
+	LIST_HEAD(freelist);
+	int level;
+
+	for (level = 1; level < agaw_to_level(domain->agaw); level++)
+		remap_unlink(domain, level, iova >> VTD_PAGE_SHIFT,
+			     end >> VTD_PAGE_SHIFT, empty, &freelist);
+
+	if (list_empty(&freelist))
+		return;
+	intel_remap_flush_tables(domain, iova, end);
+	iommu_put_pages_list(&freelist);
+}
+
 /**
  * intel_iommu_remap_prepare - Build the level-1 tables of a range
  * @domain: A domain for which intel_iommu_remap_supported() holds
@@ -325,9 +368,11 @@ static int remap_build(struct dmar_domain *domain, unsigned long pfn,
  * @size: Bytes, a multiple of 4 KiB
  * @gfp: How to allocate
  *
- * After an error the caller releases the range.
+ * After an error the tables that are empty are released again. One that is not
+ * is from map_pages, and stays.
  *
- * Context: May sleep if @gfp allows it. Takes the lock of the domain.
+ * Context: Process context, may sleep; allocates as @gfp says. Takes the lock of
+ *	the domain.
  * Return: 0, -EINVAL if the range is out of reach or holds a superpage,
  *	-ENOMEM.
  */
@@ -353,42 +398,14 @@ int intel_iommu_remap_prepare(struct iommu_domain *domain, unsigned long iova,
 
 	for (pfn = first; pfn <= last; pfn = REMAP_TABLE_LAST(pfn) + 1) {
 		ret = remap_build(dmar_domain, pfn, first, last, gfp);
-		if (ret)
+		if (ret) {
+			remap_free_tables(dmar_domain, iova, size, true);
 			return ret;
+		}
 		if (gfpflags_allow_blocking(gfp))
 			cond_resched();
 	}
 	return 0;
-}
-
-/*
- * Unlink the tables of @level that map nothing outside of [@pfn, @last]. Their
- * subordinates are unlinked before.
- */
-static void remap_unlink(struct dmar_domain *domain, int level,
-			 unsigned long pfn, unsigned long last,
-			 struct list_head *freelist)
-{
-	pfn = align_to_level(pfn, level + 1);
-
-	while (pfn <= last && last - pfn >= level_size(level + 1) - 1) {
-		int at = level + 1;
-		struct dma_pte *pte = remap_walk(domain, pfn, &at);
-		u64 val = READ_ONCE(pte->val);
-
-		if (at == level + 1 && remap_is_table(val)) {
-			WRITE_ONCE(pte->val, 0);
-			remap_flush_cache(domain, pte, sizeof(*pte));
-			if (at <= REMAP_TOP_LEVEL)
-				xa_erase(&domain->remap_tables,
-					 remap_place(pfn, at));
-			list_add_tail(&pfn_to_page(val >> VTD_PAGE_SHIFT)->lru,
-				      freelist);
-		}
-		/* Nothing of @level is in a hole or superpage found above */
-		pfn = (pfn | (level_size(at) - 1)) + 1;
-		cond_resched();
-	}
 }
 
 /**
@@ -397,8 +414,7 @@ static void remap_unlink(struct dmar_domain *domain, int level,
  * @iova: First address, as given to intel_iommu_remap_prepare()
  * @size: Bytes, as given to intel_iommu_remap_prepare()
  *
- * No leaf of the range is present. Also cleans up after a failed
- * intel_iommu_remap_prepare(), and tolerates any hole.
+ * No leaf of the range is present. Tolerates any hole.
  *
  * Context: May sleep.
  */
@@ -406,21 +422,9 @@ void intel_iommu_remap_release(struct iommu_domain *domain, unsigned long iova,
 			       size_t size)
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
-	unsigned long end = iova + size - 1;
-	LIST_HEAD(freelist);
-	int level;
 
-	if (!remap_in_reach(dmar_domain, end))
-		return;
-
-	for (level = 1; level < agaw_to_level(dmar_domain->agaw); level++)
-		remap_unlink(dmar_domain, level, iova >> VTD_PAGE_SHIFT,
-			     end >> VTD_PAGE_SHIFT, &freelist);
-
-	if (list_empty(&freelist))
-		return;
-	intel_remap_flush_tables(dmar_domain, iova, end);
-	iommu_put_pages_list(&freelist);
+	if (remap_in_reach(dmar_domain, iova + size - 1))
+		remap_free_tables(dmar_domain, iova, size, false);
 }
 
 /*
@@ -705,115 +709,15 @@ void intel_remap_init_domain(struct dmar_domain *domain)
 
 /**
  * intel_remap_exit_domain - Forget the tables of a domain
- * @domain: The domain, whose tables are freed
+ * @domain: The domain, without devices, whose tables are freed
  *
- * Context: Any context.
+ * Upon return nobody calls the fault handler of the domain anymore.
+ *
+ * Context: Process context, may sleep.
  */
 void intel_remap_exit_domain(struct dmar_domain *domain)
 {
+	if (domain->domain.handler)
+		synchronize_rcu();
 	xa_destroy(&domain->remap_tables);
-}
-
-static int remap_each_source(struct device_domain_info *info,
-			     int (*fn)(struct pci_dev *pdev, u16 rid, void *info))
-{
-	if (dev_is_pci(info->dev))
-		return pci_for_each_dma_alias(to_pci_dev(info->dev), fn, info);
-	return fn(NULL, PCI_DEVID(info->bus, info->devfn), info);
-}
-
-static int remap_add_source(struct pci_dev *pdev, u16 rid, void *data)
-{
-	struct device_domain_info *info = data;
-	int ret;
-
-	ret = xa_insert_irq(&remap_sources, REMAP_SOURCE(info->segment, rid),
-			    info, GFP_KERNEL);
-	return ret == -EBUSY ? 0 : ret;
-}
-
-static int remap_del_source(struct pci_dev *pdev, u16 rid, void *info)
-{
-	struct device_domain_info *own = info;
-
-	xa_cmpxchg_irq(&remap_sources, REMAP_SOURCE(own->segment, rid), own,
-		       NULL, GFP_KERNEL);
-	return 0;
-}
-
-/**
- * intel_remap_add_device - Count the requests of a device that are blocked
- * @info: The device, not attached yet
- *
- * Context: Process context, may sleep.
- */
-void intel_remap_add_device(struct device_domain_info *info)
-{
-	if (remap_each_source(info, remap_add_source))
-		dev_warn(info->dev, "no memory to count its DMA faults\n");
-}
-
-/**
- * intel_remap_del_device - Undo intel_remap_add_device()
- * @info: The device, not attached anymore
- *
- * Context: Process context, may sleep.
- */
-void intel_remap_del_device(struct device_domain_info *info)
-{
-	remap_each_source(info, remap_del_source);
-}
-
-/**
- * intel_remap_count_fault - Count and trace a request that a unit has blocked
- * @iommu: The unit
- * @rid: Source ID of the request
- * @reason: Why it was blocked; interrupts are not counted
- * @addr: IOVA of the page
- * @read: It was a read
- *
- * Context: Any context but NMI. Takes the lock of remap_sources.
- */
-void intel_remap_count_fault(struct intel_iommu *iommu, u16 rid, u8 reason,
-			     u64 addr, bool read)
-{
-	struct device_domain_info *info;
-	unsigned long flags;
-
-	if (reason >= REMAP_FAULT_INTR && reason <= REMAP_FAULT_INTR_LAST)
-		return;
-
-	/* The lock keeps the device from being released. */
-	xa_lock_irqsave(&remap_sources, flags);
-	info = xa_load(&remap_sources, REMAP_SOURCE(iommu->segment, rid));
-	if (info) {
-		trace_io_page_fault(info->dev, addr, read ? IOMMU_FAULT_READ :
-							    IOMMU_FAULT_WRITE);
-		atomic_long_inc(&info->faults);
-	}
-	xa_unlock_irqrestore(&remap_sources, flags);
-}
-
-/**
- * intel_iommu_remap_faults - Count the blocked requests of a domain
- * @domain: A paging domain
- *
- * As many as the units have recorded: one that has no free register for a fault
- * drops it.
- *
- * Context: Any context. Takes the lock of the domain.
- * Return: The sum over the devices that are attached now, since each was
- *	attached.
- */
-unsigned long intel_iommu_remap_faults(struct iommu_domain *domain)
-{
-	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
-	struct device_domain_info *info;
-	unsigned long flags, sum = 0;
-
-	spin_lock_irqsave(&dmar_domain->lock, flags);
-	list_for_each_entry(info, &dmar_domain->devices, link)
-		sum += atomic_long_read(&info->faults);
-	spin_unlock_irqrestore(&dmar_domain->lock, flags);
-	return sum;
 }

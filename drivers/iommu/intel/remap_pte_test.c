@@ -188,6 +188,7 @@ static void test_superpage(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, super & DMA_PTE_LARGE_PAGE);
 
 	KUNIT_EXPECT_EQ(test, prepare(f, 0, SZ_8M), -EINVAL);
+	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_4M), 0);
 	KUNIT_ASSERT_EQ(test, remap(f, SZ_2M, PADDR, 512, RW), 0);
 	KUNIT_EXPECT_EQ(test, remap(f, SZ_4M - SZ_4K, 2 * PADDR, 2, RW),
 			-EINVAL);
@@ -304,12 +305,14 @@ static void test_supported(struct kunit *test)
 		CACHE_TAG_DEVTLB, CACHE_TAG_NESTING_DEVTLB,
 		CACHE_TAG_NESTING_IOTLB,
 	};
-	struct cache_tag iotlb = { .type = CACHE_TAG_IOTLB };
 	struct remap_fixture *f = test->priv;
 	struct iommu_domain *domain = &f->domain->domain;
+	struct cache_tag iotlb = { .type = CACHE_TAG_IOTLB };
 	struct cache_tag tag = {};
 	int i;
 
+	iotlb.iommu = new_unit(test, CAP_DRD | CAP_DWD);
+	tag.iommu = iotlb.iommu;
 	list_add(&iotlb.node, &f->domain->cache_tags);
 	KUNIT_EXPECT_TRUE(test, intel_iommu_remap_supported(domain));
 	for (i = 0; i < ARRAY_SIZE(refused); i++) {
@@ -321,6 +324,61 @@ static void test_supported(struct kunit *test)
 	f->domain->nested_parent = true;
 	KUNIT_EXPECT_FALSE(test, intel_iommu_remap_supported(domain));
 	list_del(&iotlb.node);
+}
+
+/* A unit that can't drain reads or writes spoils it, also for others. */
+static void test_draining(struct kunit *test)
+{
+	static const u64 refused[] = { 0, CAP_DRD, CAP_DWD };
+	struct remap_fixture *f = test->priv;
+	struct iommu_domain *domain = &f->domain->domain;
+	struct cache_tag tags[2] = {};
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		tags[i].type = CACHE_TAG_IOTLB;
+		tags[i].iommu = new_unit(test, CAP_DRD | CAP_DWD);
+		list_add(&tags[i].node, &f->domain->cache_tags);
+	}
+	KUNIT_EXPECT_TRUE(test, intel_iommu_remap_supported(domain));
+	for (i = 0; i < ARRAY_SIZE(refused); i++) {
+		tags[i % 2].iommu->cap = refused[i];
+		KUNIT_EXPECT_FALSE(test, intel_iommu_remap_supported(domain));
+		tags[i % 2].iommu->cap = CAP_DRD | CAP_DWD;
+	}
+	KUNIT_EXPECT_TRUE(test, intel_iommu_remap_supported(domain));
+	list_del(&tags[0].node);
+	list_del(&tags[1].node);
+}
+
+/*
+ * What a prepare has built goes when it fails, and what map_pages has built stays:
+ * a table with a leaf, in the range whole, and those above.
+ */
+static void test_prepare_fails(struct kunit *test)
+{
+	struct remap_fixture *f = test->priv;
+	unsigned long iova = SZ_1G + SZ_4M;
+	unsigned int tables;
+
+	KUNIT_ASSERT_EQ(test, map(f, iova, PADDR, SZ_4K, RW), 0);
+	/* A superpage, where prepare gets to last */
+	KUNIT_ASSERT_EQ(test, map(f, 2UL * SZ_1G, SZ_2M, SZ_2M, RW), 0);
+	tables = count_tables(f);
+	f->domain->iommu_coherency = false;
+	KUNIT_EXPECT_EQ(test, prepare(f, SZ_1G, SZ_1G + SZ_2M), -EINVAL);
+	KUNIT_EXPECT_EQ(test, f->table_clflushes, 511);
+	KUNIT_EXPECT_EQ(test, leaf(f, iova), PADDR | 3);
+	KUNIT_EXPECT_EQ(test, count_tables(f), tables);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&f->domain->remap_tables));
+	KUNIT_EXPECT_EQ(test, f->table_flushes, 1);
+
+	/* The same once more in the other order */
+	KUNIT_ASSERT_EQ(test, map(f, iova + SZ_1G, PADDR, SZ_4K, RW), 0);
+	tables = count_tables(f);
+	KUNIT_EXPECT_EQ(test, prepare(f, 2UL * SZ_1G, SZ_1G), -EINVAL);
+	KUNIT_EXPECT_EQ(test, leaf(f, iova + SZ_1G), PADDR | 3);
+	KUNIT_EXPECT_EQ(test, count_tables(f), tables);
 }
 
 /* Reads the leaf like a unit does, at any moment. */
@@ -432,6 +490,8 @@ static struct kunit_case remap_test_cases[] = {
 	KUNIT_CASE(test_reach),
 	KUNIT_CASE(test_bad_arguments),
 	KUNIT_CASE(test_supported),
+	KUNIT_CASE(test_draining),
+	KUNIT_CASE(test_prepare_fails),
 	KUNIT_CASE(test_hitless),
 	KUNIT_CASE(test_concurrent_prepare),
 	{}

@@ -26,6 +26,10 @@
 #define RW		(IOMMU_READ | IOMMU_WRITE)
 #define PADDR		0x123456000ULL
 
+/* What a unit says that drains reads and writes */
+#define CAP_DRD		BIT_ULL(55)
+#define CAP_DWD		BIT_ULL(54)
+
 /* What is not the address in an entry */
 #define BITS(val)	((val) & ~VTD_PAGE_MASK)
 
@@ -76,6 +80,16 @@ struct remap_thread {
 	struct completion done;
 	struct task_struct *task;
 };
+
+static inline struct intel_iommu *new_unit(struct kunit *test, u64 cap)
+{
+	struct intel_iommu *iommu = kunit_kzalloc(test, sizeof(*iommu),
+						  GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, iommu);
+	iommu->cap = cap;
+	return iommu;
+}
 
 static inline bool is_table(u64 val)
 {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Every errno that include/uapi/linux/vfio.h documents for
- * VFIO_IOMMU_MAP_DMA_UNPINNED and VFIO_IOMMU_PIN_BITMAP, and that nothing has
- * changed then. Not here, since it takes other hardware: EOPNOTSUPP of an
- * IOMMU that can't do it.
+ * VFIO_IOMMU_MAP_DMA_UNPINNED, VFIO_IOMMU_PIN_BITMAP, VFIO_IOMMU_UNPINNED_EVENTFD
+ * and VFIO_IOMMU_UNPINNED_STATS, and that nothing has changed then. Not here, since
+ * it takes other hardware: EOPNOTSUPP of an IOMMU that can't do it.
  */
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/time.h>
@@ -405,6 +407,12 @@ TEST_F_TIMEOUT(failure, register_enomem, RIG_TIMEOUT_S)
 
 TEST_F_TIMEOUT(failure, old_type1, RIG_TIMEOUT_S)
 {
+	struct vfio_iommu_type1_unpinned_eventfd eventfd = {
+		.argsz = sizeof(eventfd),
+		.fd = -1,
+	};
+	struct vfio_iommu_type1_unpinned_stats stats = { .argsz = sizeof(stats) };
+
 	vfio_pci_device_cleanup(self->device);
 	iommu_cleanup(self->iommu);
 	self->iommu = iommu_init(VFIO_TYPE1_IOMMU);
@@ -413,6 +421,54 @@ TEST_F_TIMEOUT(failure, old_type1, RIG_TIMEOUT_S)
 			VFIO_TYPE1_UNPINNED_IOMMU), 0);
 	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EINVAL);
 	EXPECT_REGISTER_FAILURE(limit, 1, EOPNOTSUPP);
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &eventfd),
+		  EOPNOTSUPP);
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats),
+		  EOPNOTSUPP);
+}
+
+TEST_F_TIMEOUT(failure, eventfd, RIG_TIMEOUT_S)
+{
+	struct vfio_iommu_type1_unpinned_eventfd good = {
+		.argsz = sizeof(good),
+		.fd = eventfd(0, EFD_CLOEXEC),
+	};
+	int fd = open("/dev/null", O_RDWR);
+
+	ASSERT_GE(good.fd, 0);
+	ASSERT_GE(fd, 0);
+#define EXPECT_EVENTFD_FAILURE(field, value, err) \
+	EXPECT_FAILURE(VFIO_IOMMU_UNPINNED_EVENTFD, good, field, value, err)
+	EXPECT_EVENTFD_FAILURE(argsz, sizeof(good) - 1, EINVAL);
+	EXPECT_EVENTFD_FAILURE(flags, 1, EINVAL);
+	EXPECT_EVENTFD_FAILURE(reserved, 1, EINVAL);
+	EXPECT_EVENTFD_FAILURE(fd, -2, EINVAL);
+	EXPECT_EVENTFD_FAILURE(fd, fd, EINVAL);
+	EXPECT_EVENTFD_FAILURE(fd, 1000000, EBADF);
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, (void *)8),
+		  EFAULT);
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &good), 0);
+	EXPECT_UNCHANGED();
+	close(good.fd);
+	close(fd);
+}
+
+TEST_F_TIMEOUT(failure, stats, RIG_TIMEOUT_S)
+{
+	struct vfio_iommu_type1_unpinned_stats stats = { .argsz = sizeof(stats) };
+	const size_t least = offsetof(struct vfio_iommu_type1_unpinned_stats,
+				      leaves);
+
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), ENOENT);
+	ASSERT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+	self->state = user_state(self->iommu);
+	stats.argsz = least - 1;
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), EINVAL);
+	stats.argsz = least;
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), 0);
+	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, (void *)8),
+		  EFAULT);
+	EXPECT_UNCHANGED();
 }
 
 int main(int argc, char *argv[])

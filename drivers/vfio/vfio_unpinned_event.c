@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VFIO: what went wrong with the DMA of a container's devices
+ *
+ * A posted write that the IOMMU blocks is lost, and the device does not know. So
+ * the user has to: VFIO_IOMMU_UNPINNED_EVENTFD signals an eventfd when
+ *
+ *   - a request of a device of the container was blocked, which the handler of
+ *     each of its IOMMU domains is told, in hard interrupt context;
+ *   - a page lost its leaf though it was marked, in the late pass;
+ *
+ * and VFIO_IOMMU_UNPINNED_STATS says which one and how many.
+ *
+ * Both can come from a hostile guest in any number. They only record and queue the
+ * work, which signals at most once per UNP_EVENT_INTERVAL, the first time at once.
+ *
+ * Locks: vfio_unpinned_event.lock is innermost, and raw since interrupts take it;
+ * ctx_lock is a mutex of the work and the user's calls.
+ */
+#include <linux/eventfd.h>
+#include <linux/iommu.h>
+#include <linux/jiffies.h>
+#include <linux/pci.h>
+#include <linux/uaccess.h>
+#include <linux/vfio.h>
+#include "vfio_unpinned.h"
+
+#define UNP_EVENT_INTERVAL	DIV_ROUND_UP(HZ, 10)
+
+static void unp_event_work(struct work_struct *work)
+{
+	struct vfio_unpinned_event *event =
+		container_of(work, struct vfio_unpinned_event, work.work);
+	unsigned long next = event->signalled + UNP_EVENT_INTERVAL;
+
+	if (event->signalled && time_before(jiffies, next)) {
+		queue_delayed_work(system_unbound_wq, &event->work,
+				   next - jiffies);
+		return;
+	}
+	/* 0 is for never */
+	event->signalled = jiffies ?: 1;
+	guard(mutex)(&event->ctx_lock);
+	if (event->ctx)
+		eventfd_signal(event->ctx);
+}
+
+static void unp_event_kick(struct vfio_unpinned_event *event)
+{
+	queue_delayed_work(system_unbound_wq, &event->work, 0);
+}
+
+/*
+ * A request was blocked. Other than the container's domain nobody needs @token,
+ * see iommu_set_fault_handler().
+ */
+static int unp_fault(struct iommu_domain *domain, struct device *dev,
+		     unsigned long iova, int flags, void *token)
+{
+	struct vfio_unpinned_faults *faults = token;
+	struct vfio_unpinned_event *event = faults->event;
+	struct pci_dev *pdev = dev && dev_is_pci(dev) ? to_pci_dev(dev) : NULL;
+	unsigned long irq;
+
+	raw_spin_lock_irqsave(&event->lock, irq);
+	faults->count++;
+	event->faults++;
+	event->iova = iova;
+	event->segment = pdev ? pci_domain_nr(pdev->bus) : 0;
+	event->source = pdev ? pci_dev_id(pdev) : 0;
+	event->write = flags & IOMMU_FAULT_WRITE;
+	raw_spin_unlock_irqrestore(&event->lock, irq);
+	unp_event_kick(event);
+	/* Whatever the driver does about it, it shall go on. */
+	return -EOPNOTSUPP;
+}
+
+/**
+ * vfio_unpinned_event_init - Prepare a container for events
+ * @event: the container's
+ *
+ * Context: Any context.
+ */
+void vfio_unpinned_event_init(struct vfio_unpinned_event *event)
+{
+	raw_spin_lock_init(&event->lock);
+	mutex_init(&event->ctx_lock);
+	INIT_DELAYED_WORK(&event->work, unp_event_work);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_event_init);
+
+/**
+ * vfio_unpinned_event_exit - Undo vfio_unpinned_event_init()
+ * @event: the container's, which has neither domains nor mappings anymore
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_event_exit(struct vfio_unpinned_event *event)
+{
+	cancel_delayed_work_sync(&event->work);
+	if (event->ctx)
+		eventfd_ctx_put(event->ctx);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_event_exit);
+
+/**
+ * vfio_unpinned_event_watch - Tell a container of the faults in a domain
+ * @event: the container's
+ * @faults: of the domain; needed until iommu_domain_free() returns
+ * @domain: the domain, without devices yet
+ *
+ * Context: Any context.
+ */
+void vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
+			       struct vfio_unpinned_faults *faults,
+			       struct iommu_domain *domain)
+{
+	faults->event = event;
+	/* Others don't say until when they call it. */
+	if (domain->ops->remap_pte)
+		iommu_set_fault_handler(domain, unp_fault, faults);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_event_watch);
+
+/**
+ * vfio_unpinned_event_lost - A page loses its leaf though it is marked
+ * @unp: the address space
+ * @vaddr: user address
+ * @size: bytes, of one page or of a chunk
+ *
+ * Tells all containers that have it mapped.
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_event_lost(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long size)
+{
+	unsigned long last = vaddr + size - 1;
+	struct vfio_unpinned_map *map;
+
+	lockdep_assert_held(&unp->lock);
+	for (map = unp_map_first(unp, vaddr, last); map;
+	     map = unp_map_next(map, vaddr, last)) {
+		if (map->event)
+			unp_event_kick(map->event);
+	}
+}
+
+/**
+ * vfio_unpinned_faults_of - How many requests were blocked in a domain
+ * @domain: a domain that has unpinned mappings
+ *
+ * Context: Any context.
+ * Return: as many as the IOMMU has recorded.
+ */
+u64 vfio_unpinned_faults_of(struct iommu_domain *domain)
+{
+	struct vfio_unpinned_faults *faults = domain->handler_token;
+	unsigned long irq;
+	u64 count;
+
+	if (domain->handler != unp_fault)
+		return 0;
+	raw_spin_lock_irqsave(&faults->event->lock, irq);
+	count = faults->count;
+	raw_spin_unlock_irqrestore(&faults->event->lock, irq);
+	return count;
+}
+
+/**
+ * vfio_unpinned_eventfd_ioctl - Handle VFIO_IOMMU_UNPINNED_EVENTFD
+ * @event: the container's
+ * @uarg: the user's struct vfio_iommu_type1_unpinned_eventfd
+ *
+ * Context: Process context of the user, may sleep.
+ * Return: 0 or an errno as documented with the ioctl.
+ */
+int vfio_unpinned_eventfd_ioctl(struct vfio_unpinned_event *event,
+				void __user *uarg)
+{
+	struct vfio_iommu_type1_unpinned_eventfd arg;
+	size_t minsz = offsetofend(struct vfio_iommu_type1_unpinned_eventfd,
+				   reserved);
+	struct eventfd_ctx *ctx = NULL;
+
+	if (copy_from_user(&arg, uarg, minsz))
+		return -EFAULT;
+	if (arg.argsz < minsz || arg.flags || arg.reserved || arg.fd < -1)
+		return -EINVAL;
+	if (arg.fd >= 0)
+		ctx = eventfd_ctx_fdget(arg.fd);
+	if (IS_ERR(ctx))
+		return PTR_ERR(ctx);
+
+	mutex_lock(&event->ctx_lock);
+	swap(event->ctx, ctx);
+	mutex_unlock(&event->ctx_lock);
+	if (ctx)
+		eventfd_ctx_put(ctx);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_eventfd_ioctl);
+
+static void unp_fill_faults(struct vfio_unpinned_event *event,
+			    struct vfio_iommu_type1_unpinned_stats *to)
+{
+	unsigned long irq;
+
+	raw_spin_lock_irqsave(&event->lock, irq);
+	to->dma_faults = event->faults;
+	if (event->faults)
+		to->flags |= VFIO_UNPINNED_STATS_FLAG_FAULT;
+	if (event->write)
+		to->flags |= VFIO_UNPINNED_STATS_FLAG_FAULT_WRITE;
+	to->fault_iova = event->iova;
+	to->fault_segment = event->segment;
+	to->fault_source = event->source;
+	raw_spin_unlock_irqrestore(&event->lock, irq);
+}
+
+static void unp_fill_counters(struct vfio_unpinned_mm *unp,
+			      struct vfio_iommu_type1_unpinned_stats *to)
+{
+	const struct vfio_unpinned_stats *from = &unp->stats;
+
+	spin_lock(&unp->lock);
+	to->leaves = from->leaves;
+	to->populates = from->populates;
+	to->zaps = from->zaps;
+	to->late_pins = from->late_pins;
+	to->late_pins_peak = from->late_pins_peak;
+	to->held = from->held;
+	to->held_peak = from->held_peak;
+	to->over_limit_zaps = from->over_limit_zaps;
+	to->over_budget_zaps = from->over_budget_zaps;
+	to->failed_pin_zaps = from->failed_pin_zaps;
+	to->forced_zaps = from->forced_zaps;
+	to->refused_pages = from->refused_pages;
+	spin_unlock(&unp->lock);
+}
+
+/**
+ * vfio_unpinned_stats_ioctl - Handle VFIO_IOMMU_UNPINNED_STATS
+ * @event: the container's
+ * @unp: the address space of its bitmap or of its mappings, or NULL
+ * @uarg: the user's struct vfio_iommu_type1_unpinned_stats
+ *
+ * Context: Process context of the user, may sleep; @unp is kept.
+ * Return: 0 or an errno as documented with the ioctl.
+ */
+int vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
+			      struct vfio_unpinned_mm *unp, void __user *uarg)
+{
+	struct vfio_iommu_type1_unpinned_stats stats = { .argsz = sizeof(stats) };
+	size_t minsz = offsetofend(struct vfio_iommu_type1_unpinned_stats,
+				   fault_source);
+	u32 argsz;
+
+	if (get_user(argsz, (u32 __user *)uarg))
+		return -EFAULT;
+	if (argsz < minsz)
+		return -EINVAL;
+	if (!unp)
+		return -ENOENT;
+	unp_fill_faults(event, &stats);
+	unp_fill_counters(unp, &stats);
+	if (copy_to_user(uarg, &stats, min_t(size_t, argsz, sizeof(stats))))
+		return -EFAULT;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_stats_ioctl);
