@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A check on the users of iommu_remap_pte(): no page goes back to the page
- * allocator while a leaf points at it, or while an IOTLB may still hold such a
- * leaf. It counts at the page frame, in page_ext, and trusts no bookkeeping of
- * the caller:
+ * allocator, or to the pool of hugetlb pages, while a leaf points at it, or while
+ * an IOTLB may still hold such a leaf. It counts at the page frame, in page_ext,
+ * and trusts no bookkeeping of the caller:
  *
  *	leaf set	count up
  *	leaf cleared or replaced
@@ -199,6 +199,27 @@ void iommu_remap_debug_released(struct iommu_domain *domain,
 	spin_unlock_irqrestore(&remap_debug_lock, flags);
 }
 
+/*
+ * Pages of one section: their page_ext lie side by side. One warning will do for all
+ * that is freed together: a huge page can have hundreds of such leaves.
+ */
+static void remap_debug_free(struct page *page, unsigned long nr)
+{
+	struct page_ext *page_ext = page_ext_get(page), *at = page_ext;
+	unsigned long i;
+
+	for (i = 0; at && !READ_ONCE(remap_debug_off) && i < nr; i++) {
+		struct remap_ext *ext = page_ext_data(at, &iommu_remap_debug_ops);
+
+		if (WARN(READ_ONCE(ext->leaves),
+			 "page %#lx is freed while %u leaves may point at it, the last one set at IOVA %#lx\n",
+			 page_to_pfn(page) + i, ext->leaves, ext->iova))
+			break;
+		at = page_ext_next(at);
+	}
+	page_ext_put(page_ext);
+}
+
 /**
  * __iommu_remap_debug_free - Warn if a device can still reach a page
  * @page: the first page that is freed
@@ -208,16 +229,10 @@ void iommu_remap_debug_released(struct iommu_domain *domain,
  */
 void __iommu_remap_debug_free(struct page *page, unsigned int order)
 {
-	struct page_ext *page_ext = page_ext_get(page), *at = page_ext;
-	unsigned long i;
+	unsigned long nr = BIT(order), done, step = MAX_ORDER_NR_PAGES;
 
-	for (i = 0; at && !READ_ONCE(remap_debug_off) && i < BIT(order); i++) {
-		struct remap_ext *ext = page_ext_data(at, &iommu_remap_debug_ops);
-
-		WARN(READ_ONCE(ext->leaves),
-		     "page %#lx is freed while %u leaves may point at it, the last one set at IOVA %#lx\n",
-		     page_to_pfn(page) + i, ext->leaves, ext->iova);
-		at = page_ext_next(at);
+	for (done = 0; done < nr; done += step) {
+		step = min(step, nr - done);
+		remap_debug_free(nth_page(page, done), step);
 	}
-	page_ext_put(page_ext);
 }

@@ -11,7 +11,7 @@ extern struct page_ext_operations iommu_remap_debug_ops;
 
 void __iommu_remap_debug_free(struct page *page, unsigned int order);
 
-/* Called for every page that goes back to the page allocator. */
+/* Called for every page that goes back to the page allocator or to hugetlb. */
 static inline void iommu_remap_debug_free(struct page *page, unsigned int order)
 {
 	__iommu_remap_debug_free(page, order);

@@ -234,6 +234,36 @@ static int warnings_for_freed_pages(struct rig *rig, u64 page)
 	return freed_warnings() - before;
 }
 
+/* A hugetlb page goes to its pool, and not to the page allocator. */
+static int warnings_for_hugetlb_page(struct rig *rig)
+{
+	int before = freed_warnings();
+
+	guest_touch(rig->guest, rig_iova(0));
+	mem_discard(&rig->mem, rig->mem.vaddr, MEM_HUGE_SIZE);
+	return freed_warnings() - before;
+}
+
+TEST(freed_hugetlb_page)
+{
+	struct rig rig = {};
+	const char *missing;
+
+	if (!getenv("VFIO_SELFTESTS_FREED"))
+		SKIP(return, "makes the kernel warn: set VFIO_SELFTESTS_FREED");
+	if (mem_free_pages(MEM_HUGETLB) < 4)
+		SKIP(return, "no hugetlb pages");
+	missing = rig_init(&rig, MEM_HUGETLB);
+	if (missing)
+		SKIP(return, "%s", missing);
+	rig_map(&rig);
+	EXPECT_EQ(warnings_for_hugetlb_page(&rig), 0);
+	ASSERT_TRUE(set_parameter("break_flush", "1"));
+	EXPECT_GT(warnings_for_hugetlb_page(&rig), 0);
+	reset_parameters();
+	rig_cleanup(&rig);
+}
+
 /* The check of CONFIG_IOMMU_REMAP_DEBUG, with memory that really is freed. */
 TEST(freed_pages)
 {
