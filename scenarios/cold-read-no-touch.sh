@@ -14,6 +14,7 @@
 # shellcheck source=scenarios/cold-vm.sh
 . /scenarios/cold-vm.sh
 
+ON_FAULT=,on-dma-fault=report
 cold_vm "dma_pinning.pause_us=100 dma_pinning.skip_touch=1"
 check_value "DMA faults on the host's console" "$(kernel_faults)" -gt 0
 check "the guest lives" vm_alive 1

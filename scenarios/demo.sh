@@ -75,6 +75,7 @@ three_pinned() {
 # A guest that says it is aware, and neither marks nor touches.
 uncooperative() {
 	phase "one unpinned VM that neither marks nor touches"
+	ON_FAULT=,on-dma-fault=report
 	net_vm_start 1 unpinned "dma_pinning.skip_mark=1 dma_pinning.skip_touch=1"
 	net_vm_exercise 1
 	value uncooperative_packets_sent $(vm_value 1 packets_sent)

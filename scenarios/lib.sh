@@ -23,6 +23,7 @@ PATIENCE=${PATIENCE:-1}	# factor for time limits and pauses, from the harness
 SELFTEST_SECONDS=300
 BOOT_SECONDS=90
 LIMIT=			# ",limit=BYTES" of the dma-pinning device, or its default
+ON_FAULT=		# ",on-dma-fault=ACTION" of unpinned devices, or the default
 
 tests=0
 failures=0
@@ -282,7 +283,7 @@ vm_boot() {
 unpinned() {
 	echo "-machine dma-pinning=on -boot strict=on" \
 		"-device dma-pinning,id=pinning$LIMIT" \
-		"-device vfio-pci,id=assigned,host=$1,rombar=0,x-unpinned=on"
+		"-device vfio-pci,id=assigned,host=$1,rombar=0,x-unpinned=on$ON_FAULT"
 }
 pinned() { echo "-device vfio-pci,host=$1,rombar=0"; }
 
@@ -337,6 +338,17 @@ vm_stat() {
 
 # vm_monitor N COMMAND: for QEMU's monitor; what it says is in /out/vmN.monitor.
 vm_monitor() { echo "$2" 1<> "/run/vm$1.monitor.in"; }
+
+# qmp_monitor N: QEMU's options for a second monitor, which speaks QMP. What it
+# says, events too, is in /out/vmN.qmp.
+qmp_monitor() {
+	[ -p "/run/vm$1.qmp.in" ] || mkfifo "/run/vm$1.qmp.in" "/run/vm$1.qmp.out"
+	echo "-chardev pipe,id=qmp,path=/run/vm$1.qmp,logfile=/out/vm$1.qmp" \
+		"-mon chardev=qmp,mode=control"
+}
+
+# vm_qmp N COMMAND: one command without arguments for that monitor.
+vm_qmp() { echo "{'execute': '$2'}" 1<> "/run/vm$1.qmp.in"; }
 
 # vm_marks N: pages that the guest has marked now.
 vm_marks() {

@@ -6,16 +6,19 @@
 # so that a blocked access is all that can happen; the host answers on its own
 # card (igb) on the same wire. Source lib.sh first.
 
-# net_vm_start N MODE ARGUMENTS: a guest that sends bursts of echo requests.
+# net_vm_start N MODE ARGUMENTS [QEMU OPTION...]: a guest that sends bursts of echo
+# requests.
 net_vm_start() {
-	local card
+	local vm=$1 mode=$2 arguments=$3 card
 
+	shift 3
 	vfio_bind $(devices_of $E1000E)
 	card=$(basename /sys/class/net/eth*)
 	ip addr add 10.0.0.1/24 dev $card
 	ip link set $card up
-	vm_start $1 256 "work=net rounds=2 packets=64 $3" $($2 $(devices_of $E1000E))
-	vm_boot $1 && vm_wait $1 ready 60
+	vm_start $vm 256 "work=net rounds=2 packets=64 $arguments" \
+		$($mode $(devices_of $E1000E)) "$@"
+	vm_boot $vm && vm_wait $vm ready 60
 }
 
 # net_vm_exercise N: two bursts; before each the host takes the guest's memory.

@@ -101,6 +101,8 @@ umount /run/disk
 
 refuses "locked memory" "does not work with -overcommit" \
 	$MACHINE $PINNING -overcommit mem-lock=on $(assign $EDU1)
+refuses "an unknown action on DMA faults" "does not accept value" \
+	$MACHINE $PINNING $(assign $EDU1 ,on-dma-fault=ignore)
 
 accepts "a budget of twice the limit" $MACHINE -device dma-pinning,limit=16M,budget=32M \
 	$(assign $EDU1)

@@ -9,6 +9,9 @@
  * guest's driver sets it, as after a reset. To an unaware guest, the device
  * does not answer.
  *
+ * The same bit ends a storm of blocked DMA with on-dma-fault=stop: it is taken
+ * from the hardware, but not from the guest's view, until the VM continues.
+ *
  * The guest's view of the bit is emulated; a bridge above the function is none
  * of our business. Everything here is called under the BQL.
  *
@@ -17,12 +20,14 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-vfio.h"
 #include "qemu/error-report.h"
 #include "qemu/range.h"
 #include "hw/boards.h"
 #include "hw/misc/dma-pinning.h"
 #include "hw/pci/pci.h"
 #include "pci.h"
+#include "system/runstate.h"
 #include "trace.h"
 #include "unpinned.h"
 
@@ -67,6 +72,7 @@ static void vfio_unpinned_pci_withhold(VFIOPCIDevice *vdev, bool withhold)
     VFIOUnpinnedPCI *u = &vdev->unpinned;
 
     u->reported = false;
+    u->fault_reported = false;
     if (u->withheld == withhold) {
         return;
     }
@@ -82,6 +88,94 @@ static void vfio_unpinned_pci_notify_dma(Notifier *n, void *data)
     VFIOPCIDevice *vdev = container_of(n, VFIOPCIDevice, unpinned.dma_notifier);
 
     vfio_unpinned_pci_withhold(vdev, !*(bool *)data);
+}
+
+/* Takes DMA from the hardware, or gives back what the guest sees. */
+static void vfio_unpinned_pci_stop(VFIOPCIDevice *vdev, bool stop)
+{
+    if (vdev->unpinned.stopped != stop) {
+        vdev->unpinned.stopped = stop;
+        vfio_unpinned_pci_update(vdev, 0);
+    }
+}
+
+static void vfio_unpinned_pci_run_state(void *opaque, bool running,
+                                        RunState state)
+{
+    if (running) {
+        vfio_unpinned_pci_stop(opaque, false);
+    }
+}
+
+/* Names have the form SSSS:BB:DD.F. */
+static bool vfio_unpinned_pci_is_source(const VFIOPCIDevice *vdev,
+                                        const VFIOUnpinnedFault *fault)
+{
+    unsigned int segment, bus, slot, function;
+
+    return fault->has_address &&
+           sscanf(vdev->vbasedev.name, "%x:%x:%x.%x", &segment, &bus, &slot,
+                  &function) == 4 &&
+           segment == fault->segment &&
+           PCI_BUILD_BDF(bus, PCI_DEVFN(slot, function)) == fault->source;
+}
+
+static void vfio_unpinned_pci_report(VFIOPCIDevice *vdev,
+                                     const VFIOUnpinnedFault *fault)
+{
+    VfioDmaFaultAction action = vdev->unpinned.on_dma_fault;
+    g_autofree char *path = object_get_canonical_path(OBJECT(vdev));
+
+    qapi_event_send_vfio_dma_fault(DEVICE(vdev)->id, path, fault->has_address,
+                                   fault->address, fault->has_address,
+                                   fault->write, fault->count,
+                                   fault->lost_pages, action);
+    if (action != VFIO_DMA_FAULT_ACTION_STOP &&
+        vdev->unpinned.fault_reported) {
+        return;
+    }
+    vdev->unpinned.fault_reported = true;
+    if (fault->has_address) {
+        error_report("%s: DMA %s 0x%" HWADDR_PRIx " was blocked, %" PRIu64
+                     " requests so far: the guest may have lost data%s",
+                     vdev->vbasedev.name, fault->write ? "to" : "from",
+                     fault->address, fault->count,
+                     action == VFIO_DMA_FAULT_ACTION_STOP ? ", stopping it" :
+                                                            "");
+    } else {
+        error_report("%s: the host could not keep all pages that the guest has "
+                     "marked for DMA, %" PRIu64 " so far%s",
+                     vdev->vbasedev.name, fault->lost_pages,
+                     action == VFIO_DMA_FAULT_ACTION_STOP ? ": stopping it" :
+                                                            "");
+    }
+}
+
+static void vfio_unpinned_pci_notify_fault(Notifier *n, void *data)
+{
+    VFIOPCIDevice *vdev = container_of(n, VFIOPCIDevice,
+                                       unpinned.fault_notifier);
+    VFIOUnpinnedFault *fault = data;
+
+    if (!fault->everyone && !vfio_unpinned_pci_is_source(vdev, fault)) {
+        return;
+    }
+    fault->claimed = true;
+    trace_vfio_unpinned_fault(vdev->vbasedev.name, fault->address,
+                              fault->count, fault->lost_pages);
+    if (vdev->unpinned.on_dma_fault != VFIO_DMA_FAULT_ACTION_STOP) {
+        vfio_unpinned_pci_report(vdev, fault);
+        return;
+    }
+    vfio_unpinned_pci_stop(vdev, true);
+    if (!runstate_is_running()) {
+        vfio_unpinned_pci_report(vdev, fault);
+        return;
+    }
+    /* The event comes before that of the stop, as for disks. */
+    qemu_system_vmstop_request_prepare();
+    vfio_unpinned_pci_report(vdev, fault);
+    qemu_system_vmstop_request(RUN_STATE_IO_ERROR);
 }
 
 /**
@@ -111,6 +205,18 @@ bool vfio_unpinned_pci_check(VFIOPCIDevice *vdev, Error **errp)
                           "the device to boot from.\n");
         return false;
     }
+    if (!vfio_unpinned_reports_faults(vdev->vbasedev.bcontainer)) {
+        if (vdev->unpinned.on_dma_fault == VFIO_DMA_FAULT_ACTION_STOP) {
+            error_setg(errp, "the host does not tell about blocked DMA, which "
+                       "on-dma-fault=stop needs");
+            error_append_hint(errp, "Use a newer kernel, or "
+                              "on-dma-fault=report and watch the host's "
+                              "log.\n");
+            return false;
+        }
+        warn_report("%s: the host does not tell about blocked DMA",
+                    vdev->vbasedev.name);
+    }
     vdev->emulated_config_bits[PCI_COMMAND] |= PCI_COMMAND_MASTER;
     vdev->pdev.config[PCI_COMMAND] &= ~PCI_COMMAND_MASTER;
     vdev->unpinned.withheld = true;
@@ -134,6 +240,11 @@ void vfio_unpinned_pci_init(VFIOPCIDevice *vdev)
     vfio_unpinned_pci_withhold(vdev, pinning->mode != DMA_PINNING_READY);
     u->dma_notifier.notify = vfio_unpinned_pci_notify_dma;
     notifier_list_add(&pinning->dma_notifiers, &u->dma_notifier);
+    u->fault_notifier.notify = vfio_unpinned_pci_notify_fault;
+    vfio_unpinned_add_fault_notifier(vdev->vbasedev.bcontainer,
+                                     &u->fault_notifier);
+    u->run_state =
+        qemu_add_vm_change_state_handler(vfio_unpinned_pci_run_state, vdev);
 }
 
 /**
@@ -143,8 +254,19 @@ void vfio_unpinned_pci_init(VFIOPCIDevice *vdev)
 void vfio_unpinned_pci_exit(VFIOPCIDevice *vdev)
 {
     if (vdev->unpinned.dma_notifier.notify) {
+        qemu_del_vm_change_state_handler(vdev->unpinned.run_state);
+        notifier_remove(&vdev->unpinned.fault_notifier);
         notifier_remove(&vdev->unpinned.dma_notifier);
     }
+}
+
+/* @val without Bus Master Enable. */
+static uint32_t vfio_unpinned_pci_clear(uint32_t addr, uint32_t val, int len)
+{
+    if (!range_covers_byte(addr, len, PCI_COMMAND)) {
+        return val;
+    }
+    return val & ~(PCI_COMMAND_MASTER << (PCI_COMMAND - addr) * 8);
 }
 
 /**
@@ -160,18 +282,49 @@ uint32_t vfio_unpinned_pci_write(VFIOPCIDevice *vdev, uint32_t addr,
                                  uint32_t val, int len)
 {
     VFIOUnpinnedPCI *u = &vdev->unpinned;
-    uint32_t bit;
+    uint32_t allowed;
 
-    if (!u->withheld || !range_covers_byte(addr, len, PCI_COMMAND)) {
+    if (!u->withheld) {
         return val;
     }
-    bit = PCI_COMMAND_MASTER << (PCI_COMMAND - addr) * 8;
-    if (val & bit && !u->reported) {
+    allowed = vfio_unpinned_pci_clear(addr, val, len);
+    if (allowed != val && !u->reported) {
         u->reported = true;
         warn_report("the guest has not accepted dma-pinning: bus mastering of "
                     "%s stays off", vdev->vbasedev.name);
     }
-    return val & ~bit;
+    return allowed;
+}
+
+/**
+ * vfio_unpinned_pci_hardware: what of it goes to the hardware
+ * @vdev: any vfio-pci device
+ * @addr: where
+ * @val: what vfio_unpinned_pci_write() has returned
+ * @len: bytes
+ */
+uint32_t vfio_unpinned_pci_hardware(VFIOPCIDevice *vdev, uint32_t addr,
+                                    uint32_t val, int len)
+{
+    if (!vdev->unpinned.stopped) {
+        return val;
+    }
+    return vfio_unpinned_pci_clear(addr, val, len);
+}
+
+static int vfio_unpinned_pci_get_action(Object *obj, Error **errp)
+{
+    return VFIO_PCI(obj)->unpinned.on_dma_fault;
+}
+
+static void vfio_unpinned_pci_set_action(Object *obj, int action, Error **errp)
+{
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "on-dma-fault cannot be changed after the device is "
+                   "realized");
+        return;
+    }
+    VFIO_PCI(obj)->unpinned.on_dma_fault = action;
 }
 
 static bool vfio_unpinned_pci_get_allowed(Object *obj, Error **errp)
@@ -181,6 +334,14 @@ static bool vfio_unpinned_pci_get_allowed(Object *obj, Error **errp)
 
 void vfio_unpinned_pci_class_init(ObjectClass *klass)
 {
+    object_class_property_add_enum(klass, "on-dma-fault", "VfioDmaFaultAction",
+                                   &VfioDmaFaultAction_lookup,
+                                   vfio_unpinned_pci_get_action,
+                                   vfio_unpinned_pci_set_action);
+    object_class_property_set_description(klass, /* 10.0 */
+                                          "on-dma-fault",
+                                          "With x-unpinned=on, what to do when "
+                                          "DMA was blocked (stop/report)");
     object_class_property_add_bool(klass, "dma-allowed",
                                    vfio_unpinned_pci_get_allowed, NULL);
     object_class_property_set_description(klass, /* 10.0 */

@@ -45,6 +45,11 @@ struct VFIOUnpinned {
     NotifierWithReturn memory_notifier;
     Notifier machine_done;
     Error *migration_blocker;
+    EventNotifier event;                /* of the kernel, if reports_faults */
+    bool reports_faults;
+    uint64_t dma_faults;                /* that are dealt with */
+    uint64_t lost_pages;
+    NotifierList fault_notifiers;
 };
 
 static unsigned int vfio_unpinned_containers;
@@ -69,6 +74,136 @@ static int vfio_unpinned_bitmap_ioctl(VFIOUnpinned *u, uint32_t flag)
     return ret;
 }
 
+static bool vfio_unpinned_get_stats(const VFIOUnpinned *u,
+                                    struct vfio_iommu_type1_unpinned_stats *s)
+{
+    *s = (struct vfio_iommu_type1_unpinned_stats) { .argsz = sizeof(*s) };
+    if (ioctl(u->container->fd, VFIO_IOMMU_UNPINNED_STATS, s)) {
+        warn_report_once("vfio: cannot read the counters of the host: %s",
+                         strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static uint64_t
+vfio_unpinned_lost_pages(const struct vfio_iommu_type1_unpinned_stats *s)
+{
+    return s->over_limit_zaps + s->over_budget_zaps + s->failed_pin_zaps +
+           s->forced_zaps;
+}
+
+/*
+ * Has anything happened that is not dealt with? Until the guest is READY, the
+ * pages that the host takes had no marks of the guest.
+ */
+static bool vfio_unpinned_news(VFIOUnpinned *u, VFIOUnpinnedFault *fault)
+{
+    struct vfio_iommu_type1_unpinned_stats stats;
+    bool news;
+
+    if (!vfio_unpinned_get_stats(u, &stats)) {
+        return true;
+    }
+    fault->count = stats.dma_faults;
+    fault->lost_pages = vfio_unpinned_lost_pages(&stats);
+    if (stats.dma_faults != u->dma_faults &&
+        stats.flags & VFIO_UNPINNED_STATS_FLAG_FAULT) {
+        fault->has_address = true;
+        fault->address = stats.fault_iova;
+        fault->write = stats.flags & VFIO_UNPINNED_STATS_FLAG_FAULT_WRITE;
+        fault->segment = stats.fault_segment;
+        fault->source = stats.fault_source;
+    }
+    news = stats.dma_faults != u->dma_faults ||
+           (fault->lost_pages != u->lost_pages &&
+            u->pinning->mode == DMA_PINNING_READY);
+    u->dma_faults = stats.dma_faults;
+    u->lost_pages = fault->lost_pages;
+    return news;
+}
+
+static void vfio_unpinned_forget_news(VFIOUnpinned *u)
+{
+    VFIOUnpinnedFault ignored = { };
+
+    if (u->reports_faults) {
+        vfio_unpinned_news(u, &ignored);
+    }
+}
+
+static void vfio_unpinned_event(EventNotifier *event)
+{
+    VFIOUnpinned *u = container_of(event, VFIOUnpinned, event);
+    VFIOUnpinnedFault fault = { };
+
+    if (!event_notifier_test_and_clear(event) ||
+        !vfio_unpinned_news(u, &fault)) {
+        return;
+    }
+    notifier_list_notify(&u->fault_notifiers, &fault);
+    if (!fault.claimed) {
+        fault.everyone = true;
+        notifier_list_notify(&u->fault_notifiers, &fault);
+    }
+}
+
+static int vfio_unpinned_set_eventfd(VFIOUnpinned *u, int fd)
+{
+    struct vfio_iommu_type1_unpinned_eventfd arg = {
+        .argsz = sizeof(arg),
+        .fd = fd,
+    };
+
+    return ioctl(u->container->fd, VFIO_IOMMU_UNPINNED_EVENTFD, &arg) ? -errno
+                                                                      : 0;
+}
+
+/* Devices decide whether they can do without. */
+static void vfio_unpinned_listen(VFIOUnpinned *u)
+{
+    notifier_list_init(&u->fault_notifiers);
+    if (event_notifier_init(&u->event, 0)) {
+        return;
+    }
+    if (vfio_unpinned_set_eventfd(u, event_notifier_get_fd(&u->event))) {
+        event_notifier_cleanup(&u->event);
+        return;
+    }
+    event_notifier_set_handler(&u->event, vfio_unpinned_event);
+    u->reports_faults = true;
+    vfio_unpinned_forget_news(u);
+}
+
+static void vfio_unpinned_unlisten(VFIOUnpinned *u)
+{
+    if (u->reports_faults) {
+        vfio_unpinned_set_eventfd(u, -1);
+        event_notifier_set_handler(&u->event, NULL);
+        event_notifier_cleanup(&u->event);
+    }
+}
+
+/**
+ * vfio_unpinned_reports_faults: does the host tell about blocked DMA?
+ * @bcontainer: an unpinned container
+ */
+bool vfio_unpinned_reports_faults(const VFIOContainerBase *bcontainer)
+{
+    return bcontainer->unpinned->reports_faults;
+}
+
+/**
+ * vfio_unpinned_add_fault_notifier: let a device know of blocked DMA
+ * @bcontainer: its container, unpinned
+ * @notifier: its data is a VFIOUnpinnedFault
+ */
+void vfio_unpinned_add_fault_notifier(const VFIOContainerBase *bcontainer,
+                                      Notifier *notifier)
+{
+    notifier_list_add(&bcontainer->unpinned->fault_notifiers, notifier);
+}
+
 /*
  * All containers must disable the marks, so a failure to do so is not returned.
  * No device does DMA then.
@@ -90,6 +225,10 @@ static int vfio_unpinned_notify_marks(NotifierWithReturn *n, void *data,
     if (ret) {
         error_report("vfio: cannot stop using the guest's marks: %s",
                      strerror(-ret));
+    }
+    if (valid) {
+        /* What was lost before had no marks. */
+        vfio_unpinned_forget_news(u);
     }
     return 0;
 }
@@ -315,6 +454,7 @@ bool vfio_unpinned_setup(VFIOContainer *container, Error **errp)
                                   &u->marks_notifier);
     notifier_with_return_list_add(&u->pinning->memory_notifiers,
                                   &u->memory_notifier);
+    vfio_unpinned_listen(u);
     vfio_unpinned_containers++;
     qemu_add_machine_init_done_notifier(&u->machine_done);
     container->bcontainer.unpinned = g_steal_pointer(&u);
@@ -333,6 +473,7 @@ void vfio_unpinned_teardown(VFIOContainer *container)
     if (!u) {
         return;
     }
+    vfio_unpinned_unlisten(u);
     qemu_remove_machine_init_done_notifier(&u->machine_done);
     vfio_unpinned_containers--;
     notifier_with_return_remove(&u->memory_notifier);
