@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A process whose memory takes long, and the others: who waits for whom, and who
- * pays. Its memory is of userfaultfd and nobody resolves it, or a bracket lasts for
- * PAUSE. What must not hang is waited for HANG_S.
+ * pays. Its memory is of userfaultfd and nobody resolves it. What must not hang is
+ * waited for HANG_S.
  */
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -17,13 +15,8 @@
 #include <libvfio/settings.h>
 #include <libvfio/uffd.h>
 #include <libvfio/unpinned.h>
-#include <libvfio/vfio_pin_device.h>
 
 #include "kselftest_harness.h"
-
-#define PAUSE_MS	"/sys/module/vfio_unpinned/parameters/pause_ms"
-#define PAUSE		"20000"
-#define SETTLE_US	(2 * 1000 * 1000)
 
 #define HANG_S		60
 #define POLL_US		(100 * 1000)
@@ -90,152 +83,6 @@ static int ends(struct child *child)
 		usleep(POLL_US);
 	}
 	return -1;
-}
-
-/* --- the first mapping of a process whose mmap_lock is taken -------------------- */
-
-FIXTURE(neighbour) {
-	int go[2];
-};
-
-FIXTURE_SETUP(neighbour)
-{
-	const char *missing = device_missing(0, false) ?:
-			      device_missing(1, true) ?:
-			      vfio_pin_device_missing();
-
-	if (missing)
-		SKIP(return, "%s", missing);
-	if (setting_change(PAUSE_MS, "0"))
-		SKIP(return, "not a test configuration");
-	ASSERT_EQ(pipe(self->go), 0);
-}
-
-FIXTURE_TEARDOWN(neighbour)
-{
-	settings_restore();
-}
-
-struct hung {
-	struct iommu *iommu;
-	struct dma_region region;
-	/* Threads are made before the pause: that takes the mmap_lock, too. */
-	sem_t bracket_go;
-	sem_t unmap_go;
-};
-
-/* The bracket of MADV_DONTNEED keeps the mmap_lock for reading. */
-static void *long_bracket(void *data)
-{
-	struct hung *hung = data;
-
-	sem_wait(&hung->bracket_go);
-	TEST_ASSERT(!madvise(hung->region.vaddr, MEM_PAGE_SIZE, MADV_DONTNEED),
-		    "madvise");
-	return NULL;
-}
-
-static void *unmap_in_thread(void *data)
-{
-	struct hung *hung = data;
-
-	sem_wait(&hung->unmap_go);
-	iommu_unmap(hung->iommu, &hung->region);
-	return NULL;
-}
-
-static void start_threads(struct hung *hung, pthread_t *threads)
-{
-	sem_init(&hung->bracket_go, 0, 0);
-	sem_init(&hung->unmap_go, 0, 0);
-	TEST_ASSERT(!pthread_create(&threads[0], NULL, long_bracket, hung) &&
-		    !pthread_create(&threads[1], NULL, unmap_in_thread, hung),
-		    "pthread_create");
-}
-
-/*
- * A bracket lasts for long. The last mapping goes meanwhile, and then what comes next
- * is the first one again, for which the kernel wants the mmap_lock: the bitmap of
- * another container.
- */
-static void hung_process(void *unused)
-{
-	struct hung hung = {
-		.iommu = iommu_init(VFIO_TYPE1v2_IOMMU),
-		.region = { .iova = RIG_IOVA, .size = RIG_SIZE },
-	};
-	struct iommu *second = iommu_init(VFIO_TYPE1v2_IOMMU);
-	struct vfio_pci_device *device =
-		vfio_pci_device_init(device_bdf[1], hung.iommu);
-	struct vfio_pin_device emulated;
-	pthread_t threads[2];
-	struct mem mem;
-
-	vfio_pin_device_init(&emulated, second);
-	mem_alloc(&mem, MEM_ANON, RIG_SIZE);
-	hung.region.vaddr = mem.vaddr;
-	iommu_map_unpinned(hung.iommu, &hung.region);
-	*(u8 *)mem.vaddr = 1;
-	start_threads(&hung, threads);
-	usleep(SETTLE_US);
-	TEST_ASSERT(!setting_write(PAUSE_MS, PAUSE), "no pause");
-	sem_post(&hung.bracket_go);
-	usleep(SETTLE_US);
-	TEST_ASSERT(!setting_write(PAUSE_MS, "0"), "no end of the pause");
-	sem_post(&hung.unmap_go);
-	usleep(SETTLE_US);
-	say('m');
-	iommu_register_bitmap(second, mem.vaddr + MEM_HUGE_SIZE, &hung.region,
-			      1);
-	say('M');
-	pthread_join(threads[0], NULL);
-	pthread_join(threads[1], NULL);
-	vfio_pin_device_cleanup(&emulated);
-	vfio_pci_device_cleanup(device);
-	iommu_cleanup(second);
-	iommu_cleanup(hung.iommu);
-}
-
-static void other_process(void *go)
-{
-	struct rig rig;
-	char byte;
-
-	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
-	say('r');
-	TEST_ASSERT(read(*(int *)go, &byte, 1) == 1, "read");
-	rig_map(&rig);
-	rig_register(&rig, RIG_PAGES);
-	rig_enable_marks(&rig);
-	rig_late_pin(&rig, 1);
-	rig_unmap(&rig);
-	/* And closed by exit(): rig_cleanup() counts what the other one has, too. */
-	say('u');
-}
-
-/* Has it said something? */
-static bool has_said(struct child *child)
-{
-	struct pollfd fds = { .fd = child->says, .events = POLLIN };
-
-	return poll(&fds, 1, 0) == 1;
-}
-
-TEST_F_TIMEOUT(neighbour, is_not_held_up, 4 * HANG_S + RIG_TIMEOUT_S)
-{
-	struct child hung, other;
-
-	start_child(&other, other_process, &self->go[0]);
-	ASSERT_TRUE(hears(&other, 'r'));
-	start_child(&hung, hung_process, NULL);
-	ASSERT_TRUE(hears(&hung, 'm'));
-	ASSERT_EQ(write(self->go[1], "", 1), 1);
-	EXPECT_TRUE(hears(&other, 'u'));
-	/* It has not got on meanwhile, so that says something. */
-	EXPECT_FALSE(has_said(&hung));
-	EXPECT_EQ(ends(&other), 0);
-	EXPECT_TRUE(hears(&hung, 'M'));
-	EXPECT_EQ(ends(&hung), 0);
 }
 
 /* --- marked pages that can't be had now ----------------------------------------- */
