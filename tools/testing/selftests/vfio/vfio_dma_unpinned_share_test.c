@@ -271,9 +271,6 @@ TEST_F_TIMEOUT(attach, between_mappings, RIG_TIMEOUT_S)
 	EXPECT_TRUE(both_blocked(pair, RIG_PAGES - 1));
 }
 
-#define PAGE_KIB	(MEM_PAGE_SIZE / 1024)
-#define TABLES_KIB	(RIG_SIZE / MEM_HUGE_SIZE * PAGE_KIB)
-
 /* Each domain has tables of its own, which are charged as the first one's. */
 TEST_F_TIMEOUT(attach, tables_are_charged, RIG_TIMEOUT_S)
 {

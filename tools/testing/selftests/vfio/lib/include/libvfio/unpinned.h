@@ -19,6 +19,10 @@
 #define RIG_BITMAP_GPA	0x3f000000UL
 #define RIG_EDU_IOVA	0x10000000UL
 
+/* What is charged for a page, and for the tables of the rig's memory in a domain */
+#define PAGE_KIB	(MEM_PAGE_SIZE / 1024)
+#define TABLES_KIB	(RIG_SIZE / MEM_HUGE_SIZE * PAGE_KIB)
+
 /* Emulation is slow, in particular of a VM in a VM. */
 #define RIG_TIMEOUT_S	180
 
