@@ -487,7 +487,10 @@ void mock_settle(struct vfio_unpinned_mock *mock, bool run)
  * @mock: the address space
  * @vaddr: user address
  *
- * The page frame. Chunks above the huge page have one page each, their first.
+ * Chunks above the huge page have one page each, their first.
+ *
+ * Context: Any context.
+ * Return: The page frame number.
  */
 unsigned long mock_pfn(struct vfio_unpinned_mock *mock, unsigned long vaddr)
 {

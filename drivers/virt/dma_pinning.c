@@ -241,6 +241,7 @@ static void service_decide(enum service_state state)
  * marks would be of different times.
  *
  * Context: any.
+ * Return: %true if it does.
  */
 bool dma_pinning_service_active(void)
 {

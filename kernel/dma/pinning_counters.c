@@ -307,6 +307,7 @@ void dma_pinning_counters_adopt(struct dma_pinning *dp)
  * @dp: marks and counters
  *
  * Context: process, may sleep.
+ * Return: how many, more or less: they change meanwhile.
  */
 unsigned long dma_pinning_counters_in_use(struct dma_pinning *dp)
 {

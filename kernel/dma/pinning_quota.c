@@ -181,7 +181,8 @@ void dma_pinning_quota_force(struct dma_pinning_quota *quota, unsigned long n)
  * dma_pinning_quota_used() - pages that have been taken and not given back
  * @quota: the quota
  *
- * Context: any. Exact while nobody takes or gives.
+ * Context: any.
+ * Return: how many; exact while nobody takes or gives.
  */
 unsigned long dma_pinning_quota_used(struct dma_pinning_quota *quota)
 {

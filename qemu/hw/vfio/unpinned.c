@@ -315,7 +315,7 @@ void vfio_unpinned_warn_pinned(void)
 {
     if (vfio_unpinned_containers) {
         warn_report_once("vfio: x-unpinned=on saves no memory: another device "
-                         "(x-unpinned=off, vhost-vdpa, nvme://, ...) pins all "
+                         "(x-unpinned=off, vhost-vdpa, nvme, ...) pins all "
                          "guest RAM");
     }
 }

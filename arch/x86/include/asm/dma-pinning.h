@@ -39,6 +39,7 @@ fault:
  * that it has then; both are clear for write-back, see arch/x86/mm/pat/memtype.c.
  *
  * Context: any.
+ * Return: %true if it is.
  */
 static inline bool arch_dma_pinning_cached(struct page *page)
 {
