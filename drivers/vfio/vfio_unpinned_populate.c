@@ -21,8 +21,8 @@
  *   POPULATE -> PINNED     it was pinned, and the gate has not been there since
  *   POPULATE -> nothing    the gate has
  *
- * populate_lock is held from POPULATE to PINNED, so that nobody takes POPULATE of
- * somebody else for his own. For the other locks see vfio_iommu_type1_unpinned.c.
+ * populate_lock is held from POPULATE to PINNED, so that no one mistakes another
+ * populate's flag for its own. For the other locks see vfio_iommu_type1_unpinned.c.
  */
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
@@ -94,9 +94,9 @@ static int unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 }
 
 /*
- * Is a memory cgroup of the process at its limit? The worker waits then, until
- * reclaim has made room for somebody else: it must not be who makes the OOM
- * killer run, for a page that nobody may ever use.
+ * Is a memory cgroup of the process at its limit? Then the worker waits until
+ * reclaim has made room: it must not trigger the OOM killer for a page that may
+ * never be used.
  */
 static bool unp_cgroup_full(struct mm_struct *mm)
 {

@@ -232,7 +232,7 @@ bool intel_iommu_remap_supported(struct iommu_domain *domain)
 	return supported;
 }
 
-/* Link an empty table. Somebody else may be faster; then his is used. */
+/* Link an empty table, unless another CPU has linked one meanwhile. */
 static int remap_link(struct dmar_domain *domain, struct dma_pte *pte,
 		      gfp_t gfp)
 {
@@ -301,7 +301,7 @@ static int remap_build(struct dmar_domain *domain, unsigned long pfn,
 				return ret;
 		}
 
-		/* Also if another one linked it: his flush may be yet to come */
+		/* Even if another CPU linked it: its flush may still be pending. */
 		remap_flush_cache(domain, pte, sizeof(*pte));
 		pte = remap_entry(READ_ONCE(pte->val), pfn, --level);
 	}
