@@ -179,11 +179,32 @@ void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 }
 
 /*
- * Write the leaves of user memory in all domains of all mappings that cover a
- * part of it: @prot 0 clears.
+ * Leaves of [@from, @last] go or change: devices may have written there. With
+ * @chunk, which has a word for each page, some have no leaf.
  */
-static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			     unsigned long size, unsigned long pfn, int prot)
+static void unp_add_dirty(struct vfio_unpinned_map *map,
+			  struct vfio_unpinned_chunk *chunk,
+			  unsigned long from, unsigned long last)
+{
+	unsigned long at;
+
+	lockdep_assert_held(&map->unp->lock);
+	if (!chunk)
+		vfio_unpinned_dirty_add(map, from, last - from + 1);
+	for (at = from; chunk && map->dirty && at <= last; at += PAGE_SIZE) {
+		if (*unp_small_word(chunk, at) & UNP_PRESENT)
+			vfio_unpinned_dirty_add(map, at, PAGE_SIZE);
+	}
+}
+
+/*
+ * Write the leaves of user memory in all domains of all mappings that cover a
+ * part of it: @prot 0 clears. For @chunk see unp_add_dirty().
+ */
+static void unp_write_leaves(struct vfio_unpinned_mm *unp,
+			     struct vfio_unpinned_chunk *chunk,
+			     unsigned long vaddr, unsigned long size,
+			     unsigned long pfn, int prot)
 {
 	unsigned long last = vaddr + size - 1;
 	struct vfio_unpinned_map *map;
@@ -195,7 +216,7 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		unsigned long end = min(last, map->node.last);
 		struct vfio_unpinned_attach *a;
 
-		vfio_unpinned_dirty_add(map, vaddr, size);
+		unp_add_dirty(map, chunk, from, end);
 		list_for_each_entry(a, &map->attaches, link) {
 			bool dying = map->dying || a->dying;
 
@@ -206,32 +227,6 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 					    PHYS_PFN(end - from) + 1,
 					    dying ? 0 : prot);
 		}
-	}
-}
-
-/* The same for pages of a chunk that has a word for each: some have no leaf. */
-static void unp_clear_leaves(struct vfio_unpinned_mm *unp,
-			     struct vfio_unpinned_chunk *chunk,
-			     unsigned long vaddr, unsigned long size)
-{
-	unsigned long last = vaddr + size - 1, at;
-	struct vfio_unpinned_map *map;
-
-	lockdep_assert_held(&unp->lock);
-	for (map = unp_map_first(unp, vaddr, last); map;
-	     map = unp_map_next(map, vaddr, last)) {
-		unsigned long from = max(vaddr, map->node.start);
-		unsigned long end = min(last, map->node.last);
-		struct vfio_unpinned_attach *a;
-
-		for (at = from; map->dirty && at <= end; at += PAGE_SIZE) {
-			if (*unp_small_word(chunk, at) & UNP_PRESENT)
-				vfio_unpinned_dirty_add(map, at, PAGE_SIZE);
-		}
-		list_for_each_entry(a, &map->attaches, link)
-			vfio_unpinned_remap(unp, a->to,
-					    map->iova + from - map->node.start,
-					    0, PHYS_PFN(end - from) + 1, 0);
 	}
 }
 
@@ -440,7 +435,7 @@ unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
 	unsigned long step = unp_size(flags), off, set = 0;
 
 	lockdep_assert_held(&unp->lock);
-	unp_write_leaves(unp, vaddr, size, pfn, UNP_PROT);
+	unp_write_leaves(unp, NULL, vaddr, size, pfn, UNP_PROT);
 	for (off = 0; off < size; off += step) {
 		if (!vfio_unpinned_covered(unp, vaddr + off, step))
 			continue;
@@ -473,7 +468,7 @@ void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 	old = *word;
 	vaddr &= ~(unp_size(old) - 1);
-	unp_write_leaves(unp, vaddr, unp_size(old), 0, 0);
+	unp_write_leaves(unp, NULL, vaddr, unp_size(old), 0, 0);
 	chunk->leaves--;
 	unp->stats.leaves--;
 	unp->stats.zaps++;
@@ -506,7 +501,7 @@ void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	lockdep_assert_held(&unp->lock);
 	if (!vfio_unpinned_word(unp, vaddr, &chunk) || !chunk->leaves || !size)
 		return;
-	unp_clear_leaves(unp, chunk, vaddr, size);
+	unp_write_leaves(unp, chunk, vaddr, size, 0, 0);
 	for (at = vaddr; at < vaddr + size; at += PAGE_SIZE) {
 		unsigned long old = *unp_small_word(chunk, at);
 
