@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A process whose memory takes long, and the others: who waits for whom, and who
- * pays. Its memory is of userfaultfd and nobody resolves it. What must not hang is
- * waited for HANG_S.
+ * pays. Its memory is of userfaultfd and nobody resolves it, or of a FUSE server
+ * that does not answer. What must not hang is waited for HANG_S.
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <libvfio/fuse.h>
 #include <libvfio/hostile.h>
 #include <libvfio/settings.h>
 #include <libvfio/uffd.h>
@@ -29,7 +31,7 @@
 #define RECLAIM_TRIES	20
 #define ENABLES		20000UL
 
-/* A process of its own that says how far it is. */
+/* A process of its own that says how far it is; pid is 0 when it has ended. */
 struct child {
 	pid_t pid;
 	int says;
@@ -77,12 +79,19 @@ static int ends(struct child *child)
 	for (n = 0; n < HANG_S * 1000000L / POLL_US; n++) {
 		if (waitpid(child->pid, &status, WNOHANG) == child->pid) {
 			close(child->says);
+			child->pid = 0;
 			return WIFEXITED(status) ? WEXITSTATUS(status) :
 						   128 + WTERMSIG(status);
 		}
 		usleep(POLL_US);
 	}
 	return -1;
+}
+
+static void end_child(struct child *child)
+{
+	kill(child->pid, SIGKILL);
+	TEST_ASSERT(ends(child) >= 0, "process %d does not end", child->pid);
 }
 
 /* --- marked pages that can't be had now ----------------------------------------- */
@@ -181,6 +190,124 @@ TEST_F_TIMEOUT(hole, killed, 4 * HANG_S + RIG_TIMEOUT_S)
 	guest_touch(rig->guest, rig_iova(0));
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 	rig_cleanup(rig);
+}
+
+/* --- memory that a server does not give --------------------------------------------- */
+
+FIXTURE(stuck) {
+	struct fuse_file file;
+	struct child child;
+	struct child other;
+};
+
+FIXTURE_SETUP(stuck)
+{
+	const char *missing = device_missing(1, false) ?: fuse_open(&self->file);
+
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+/* Without its server, each of them can end. */
+FIXTURE_TEARDOWN(stuck)
+{
+	fuse_close(&self->file);
+	if (self->other.pid)
+		end_child(&self->other);
+	if (self->child.pid)
+		end_child(&self->child);
+}
+
+/* A read as a debugger's does not let go of the mmap_lock in the fault. */
+static void *read_as_debugger(void *vaddr)
+{
+	int fd = open("/proc/self/mem", O_RDONLY);
+	char byte;
+
+	TEST_ASSERT(fd >= 0, "/proc/self/mem");
+	pread(fd, &byte, 1, (off_t)vaddr);
+	close(fd);
+	return NULL;
+}
+
+/* Its mmap_lock is held until the server answers; meanwhile it maps. */
+static void map_while_held(void *data)
+{
+	struct fuse_file *file = data;
+	struct rig rig = {};
+	pthread_t thread;
+	void *vaddr;
+
+	device_bdf[0] = device_bdf[1];
+	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	vaddr = mmap(NULL, MEM_PAGE_SIZE, PROT_READ, MAP_PRIVATE, file->fd, 0);
+	TEST_ASSERT(vaddr != MAP_FAILED &&
+		    !pthread_create(&thread, NULL, read_as_debugger, vaddr) &&
+		    fuse_asked(file, HANG_S * 1000), "the file is not read");
+	say('h');
+	rig_map(&rig);
+	say('m');
+	pause();
+}
+
+static void map_and_unmap(void *data)
+{
+	struct rig rig = {};
+
+	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	rig_map(&rig);
+	guest_touch(rig.guest, rig_iova(0));
+	TEST_ASSERT(rig_dma_works(&rig, 0), "no DMA");
+	rig_unmap(&rig);
+	rig_cleanup(&rig);
+}
+
+/* A process that can't get its own mmap_lock keeps no other from its mappings. */
+TEST_F_TIMEOUT(stuck, others_map, 2 * HANG_S + RIG_TIMEOUT_S)
+{
+	start_child(&self->child, map_while_held, &self->file);
+	ASSERT_TRUE(hears(&self->child, 'h'));
+	wait_until_asleep(self->child.pid);
+	start_child(&self->other, map_and_unmap, NULL);
+	EXPECT_EQ(ends(&self->other), 0);
+
+	/* And it has waited all the time: it maps when the server is gone. */
+	fuse_close(&self->file);
+	EXPECT_TRUE(hears(&self->child, 'm'));
+}
+
+/* A marked page of the file, which only the worker would read. */
+static void unmap_file(void *data)
+{
+	struct fuse_file *file = data;
+	struct rig rig = {};
+
+	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	rig_map(&rig);
+	rig_register(&rig, RIG_PAGES);
+	guest_mark(rig.guest, HOLE);
+	guest_mark(rig.guest, HOLE + 1);
+	TEST_ASSERT(mmap(rig_vaddr(&rig, HOLE), MEM_PAGE_SIZE,
+			 PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+			 file->fd, 0) != MAP_FAILED, "mmap of the file");
+	rig_enable_marks(&rig);
+	TEST_ASSERT(stat_wait("leaves", 1) == 1, "the other page has no leaf");
+	say('w');
+	rig_unmap(&rig);
+	say('u');
+	rig_cleanup(&rig);
+}
+
+/* The worker waits for no server, and so the process does not wait for the worker. */
+TEST_F_TIMEOUT(stuck, worker_asks_no_server, 3 * HANG_S + RIG_TIMEOUT_S)
+{
+	if (!stats_available())
+		SKIP(return, NO_STATS);
+	start_child(&self->child, unmap_file, &self->file);
+	EXPECT_TRUE(hears(&self->child, 'w'));
+	EXPECT_TRUE(hears(&self->child, 'u'));
+	EXPECT_FALSE(fuse_asked(&self->file, 0));
+	EXPECT_EQ(ends(&self->child), 0);
 }
 
 /* --- what others pay --------------------------------------------------------------- */
@@ -306,12 +433,6 @@ static void other_in_cgroup(void *data)
 	memset(mem.vaddr, 1, OTHER_SIZE);
 	say('i');
 	pause();
-}
-
-static void end_child(struct child *child)
-{
-	kill(child->pid, SIGKILL);
-	TEST_ASSERT(ends(child) >= 0, "process %d does not end", child->pid);
 }
 
 /* Reclaim in a cgroup meets the late pins of that cgroup, and no others. */

@@ -3,6 +3,7 @@ LIBVFIO_SRCDIR := $(selfdir)/vfio/lib
 
 LIBVFIO_C := cgroup.c
 LIBVFIO_C += drivers/edu/edu.c
+LIBVFIO_C += fuse.c
 LIBVFIO_C += guest.c
 LIBVFIO_C += hostile.c
 LIBVFIO_C += iommu.c

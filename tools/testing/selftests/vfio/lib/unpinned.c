@@ -232,7 +232,7 @@ void wait_until_asleep(pid_t tid)
 	FILE *file;
 	int n;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
 	for (n = 0; n < ASLEEP_TRIES && state != 'D'; n++) {
 		file = fopen(path, "r");
 		TEST_ASSERT(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1,

@@ -132,7 +132,7 @@ do {									\
 /* Give each group a domain of its own or not; in a test configuration only. */
 void separate_domains(bool on);
 
-/* Wait until a thread of the process sleeps and no signal wakes it. */
+/* Wait until a thread sleeps and no signal wakes it. */
 void wait_until_asleep(pid_t tid);
 
 /* A value that no earlier call returned, and never 0. */
