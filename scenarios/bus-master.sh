@@ -20,18 +20,16 @@ MEMORY=2
 FIRST=0x80002004	# command registers: 00:04.0, and 01:00.0 behind 00:05.0
 SECOND=0x80010004
 
+answers() { grep -c '^\[S ' /out/vm1.qemu; }
+more_answers() { [ "$(answers)" -gt "$1" ]; }
+
 # qtest COMMAND: to QEMU; its answer is the last line of /out/vm1.qemu.
 qtest() {
 	local before
 
-	before=$(grep -c '^\[S ' /out/vm1.qemu)
+	before=$(answers)
 	echo "$1" 1<> /run/qtest.in
-	for _ in $(seq 50); do
-		[ "$(grep -c '^\[S ' /out/vm1.qemu)" -eq "$before" ] || return 0
-		usleep 100000
-	done
-	note "no answer to $1"
-	return 1
+	within 20 more_answers "$before" || note "no answer to $1"
 }
 
 # request NUMBER: of the guest to the dma-pinning device.
@@ -55,6 +53,8 @@ hardware_has() {
 	echo $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$1/config") & MASTER))
 }
 
+first_is_off() { [ "$(hardware_has $first)" -eq 0 ]; }
+
 # expect WHAT DEVICE VALUE: of both.
 expect() {
 	local address=$first
@@ -67,7 +67,7 @@ expect() {
 # reset: the only way to a second READY, whose rate is limited in the VM's time.
 reset() {
 	vm_monitor 1 system_reset
-	sleep 2
+	check "QEMU resets the device" within 20 first_is_off
 	# bus 1 behind the root port
 	qtest "outl 0xcf8 0x80002818"
 	qtest "outl 0xcfc 0x00010100"
@@ -75,15 +75,13 @@ reset() {
 
 plug() {
 	vm_monitor 1 "device_add vfio-pci,id=second,bus=root1,host=$second,x-unpinned=on"
-	sleep 2
+	within 20 vm_has_devices 1 2
+	# QEMU answers when it is done.
+	select_register $SECOND
 }
 
 # allowed: what QEMU says of the first device.
-allowed() {
-	vm_monitor 1 "qom-get /machine/peripheral/first dma-allowed"
-	sleep 1
-	tr -d '\r' < /out/vm1.monitor | grep -E '^(true|false)$' | tail -n 1
-}
+allowed() { vm_ask 1 '^(true|false)$' "qom-get /machine/peripheral/first dma-allowed"; }
 
 first=$(nth 1 $(devices_of $EDU))
 second=$(nth 2 $(devices_of $EDU))
@@ -93,8 +91,7 @@ vm_start 1 128 "work=idle" -S -action reboot=reset -qtest pipe:/run/qtest \
 	-machine dma-pinning=on -device dma-pinning,id=pinning,limit=16M \
 	-device pcie-root-port,id=root1,chassis=1,addr=5 \
 	-device vfio-pci,id=first,host=$first,x-unpinned=on,addr=4
-sleep 5
-check "QEMU lives" vm_alive 1
+check "QEMU is there" within 30 grep -q OPENED /out/vm1.qemu
 
 turn_on $FIRST
 expect "never READY" $FIRST $MEMORY

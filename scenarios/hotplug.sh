@@ -1,4 +1,4 @@
-# shellcheck shell=dash disable=SC2046,SC2317 # lists of words; called by check
+# shellcheck shell=dash disable=SC2046 # lists of words
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=a running guest gets a second disk, loses it and gets it again
@@ -11,36 +11,17 @@
 
 ROUNDS=2
 
-# devices_open: how many VFIO devices the guest's QEMU has.
-devices_open() {
-	local fd
-
-	for fd in "/proc/$(vm_pid 1)/fd"/*; do
-		readlink "$fd"
-	done | grep -c vfio-device
-}
-
-# wait_devices COUNT: until QEMU has so many.
-wait_devices() {
-	local limit=$(($(seconds) + 20))
-
-	until [ "$(devices_open)" -eq "$1" ]; do
-		[ "$(seconds)" -lt "$limit" ] || return 1
-		sleep 0.2
-	done
-}
-
 # round N: the second disk comes, is used and goes, while the host takes memory.
 round() {
 	vm_monitor 1 "device_add vfio-pci,id=second,bus=root1,host=$second,rombar=0,x-unpinned=on"
-	check "QEMU has the second disk, round $1" wait_devices 2
+	check "QEMU has the second disk, round $1" within 20 vm_has_devices 1 2
 	vm_reclaim 1 32M
 	vm_tell 1 added
 	check "both disks are used, round $1" vm_wait 1 "used$1" 60
 	check_value "resident memory with two unpinned disks, MiB" "$(vm_rss 1)" -lt 250
 	vm_monitor 1 "device_del second"
 	check "the guest lets it go, round $1" vm_wait 1 "removed$1" 60
-	check "QEMU lets it go, round $1" wait_devices 1
+	check "QEMU lets it go, round $1" within 20 vm_has_devices 1 1
 }
 
 vfio_bind $(devices_of $NVME)

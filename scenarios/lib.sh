@@ -62,6 +62,18 @@ check_value() {
 	fi
 }
 
+# within SECONDS COMMAND...: waits until the command succeeds, SECONDS times PATIENCE.
+# Return: false on time-out.
+within() {
+	local limit=$(($(seconds) + $1 * PATIENCE))
+
+	shift
+	until "$@"; do
+		[ "$(seconds)" -lt "$limit" ] || return 1
+		sleep 0.2
+	done
+}
+
 # run_test DESCRIPTION SECONDS PROGRAM...: a selftest program: passes when it exits
 # 0, is skipped when it exits 4; its own output is shown indented.
 run_test() {
@@ -241,17 +253,32 @@ watchdog_thresh=$((10 * PATIENCE)) $arguments" \
 
 vm_pid() { cat "/run/vm$1.pid"; }
 
+# vm_devices N: how many VFIO devices its QEMU has.
+vm_devices() {
+	local fd
+
+	for fd in "/proc/$(vm_pid "$1")/fd"/*; do
+		readlink "$fd"
+	done | grep -c vfio-device
+}
+
+# vm_has_devices N COUNT: whether it has so many.
+vm_has_devices() { [ "$(vm_devices "$1")" -eq "$2" ]; }
+
 # vm_alive N: whether its QEMU runs.
 vm_alive() { kill -0 "$(vm_pid "$1")" 2>/dev/null; }
 
-# vm_value N KEY: the last value that the guest reported; nothing if none.
-vm_value() {
-	tr -d '\r' < "/out/vm$1.work" 2>/dev/null | tr ' ' '\n' |
-		sed -n "s/^$2=//p" | tail -n 1
+# vm_lines N: what the guest has reported, without a line that is not yet complete.
+vm_lines() {
+	[ ! -e "/out/vm$1.work" ] ||
+		head -n "$(wc -l < "/out/vm$1.work")" "/out/vm$1.work" | tr -d '\r'
 }
 
+# vm_value N KEY: the last value that the guest reported; nothing if none.
+vm_value() { vm_lines "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | tail -n 1; }
+
 # vm_reached N PHASE: whether the guest has reported it.
-vm_reached() { grep -q "^phase=$2\b" "/out/vm$1.work" 2>/dev/null; }
+vm_reached() { vm_lines "$1" | grep -q "^phase=$2\b"; }
 
 # vm_wait N PHASE SECONDS: waits until the guest reports the phase, SECONDS times
 # PATIENCE.
@@ -350,12 +377,25 @@ qmp_monitor() {
 # vm_qmp N COMMAND: one command without arguments for that monitor.
 vm_qmp() { echo "{'execute': '$2'}" 1<> "/run/vm$1.qmp.in"; }
 
-# vm_marks N: pages that the guest has marked now.
-vm_marks() {
-	vm_monitor "$1" "qom-get /machine/peripheral/pinning marked-pages"
-	sleep 1
-	tr -d '\r' < "/out/vm$1.monitor" | grep -E '^[0-9]+$' | tail -n 1
+# vm_said N PATTERN: the lines of its monitor that match.
+vm_said() { tr -d '\r' < "/out/vm$1.monitor" | grep -E "$2"; }
+
+vm_said_more() { [ "$(vm_said "$1" "$2" | wc -l)" -gt "$3" ]; }
+
+# vm_ask N PATTERN COMMAND: the next line of its monitor that matches.
+vm_ask() {
+	local known
+
+	known=$(vm_said "$1" "$2" | wc -l)
+	vm_monitor "$1" "$3"
+	within 20 vm_said_more "$1" "$2" "$known" && vm_said "$1" "$2" | tail -n 1
 }
+
+# vm_property N NAME: a number that the dma-pinning device of its QEMU shows.
+vm_property() { vm_ask "$1" '^[0-9]+$' "qom-get /machine/peripheral/pinning $2"; }
+
+# vm_marks N: pages that the guest has marked now.
+vm_marks() { vm_property "$1" marked-pages; }
 
 # seconds: since boot.
 seconds() { cut -d. -f1 /proc/uptime; }

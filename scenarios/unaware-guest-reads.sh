@@ -15,23 +15,14 @@
 # guest_ended: by its own account, in good order or not.
 guest_ended() { vm_reached 1 checked || vm_reached 1 failed; }
 
-wait_guest() {
-	local limit=$(($(seconds) + $1 * PATIENCE))
-
-	until guest_ended; do
-		[ "$(seconds)" -lt "$limit" ] && vm_alive 1 || return 1
-		vm_tell 1 go
-		sleep 1
-	done
-}
-
 vfio_bind $(devices_of $NVME)
 swap_on 512M
 LIMIT=,limit=128M
 vm_start 1 256 "work=cold chunks=256 fresh=1 buffered=1 dma_pinning=off \
 nvme_core.admin_timeout=10" $(unpinned $(devices_of $NVME))
 vm_boot 1
-check "the guest ends with an error" wait_guest 120
+vm_tell 1 go
+check "the guest ends with an error" within 120 guest_ended
 wrong=$(vm_value 1 disk_mismatches)
 check_value "pages read wrong without an error" "${wrong:-0}" -eq 0
 check "the disk does not answer" [ "$(vm_value 1 failed)" = open_nvme ]
