@@ -1,4 +1,4 @@
-# shellcheck shell=dash disable=SC2046 # lists of words
+# shellcheck shell=dash disable=SC2034,SC2046 # of the library; lists of words
 # SPDX-License-Identifier: GPL-2.0
 #
 # about=a running guest gets a second disk, loses it and gets it again
@@ -10,6 +10,7 @@
 . /scenarios/lib.sh
 
 ROUNDS=2
+CPUS=2
 
 # round N: the second disk comes, is used and goes, while the host takes memory.
 round() {

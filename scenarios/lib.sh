@@ -22,6 +22,7 @@ PATIENCE=${PATIENCE:-1}	# factor for time limits and pauses, from the harness
 # for one program and for the boot of a guest, times PATIENCE
 SELFTEST_SECONDS=300
 BOOT_SECONDS=90
+CPUS=1			# of each guest
 LIMIT=			# ",limit=BYTES" of the dma-pinning device, or its default
 ON_FAULT=		# ",on-dma-fault=ACTION" of unpinned devices, or the default
 
@@ -236,7 +237,7 @@ vm_start() {
 		"/run/vm$vm.monitor.in" "/run/vm$vm.monitor.out"
 	# shellcheck disable=SC2016 # expanded by that shell
 	sh -c 'echo $$ > "$0/cgroup.procs" && echo 500 > /proc/$$/oom_score_adj &&
-		exec "$@"' "$CGROUPS/vm$vm" /bin/qemu -machine q35,accel=kvm -cpu host -smp 1 -m "$mib" \
+		exec "$@"' "$CGROUPS/vm$vm" /bin/qemu -machine q35,accel=kvm -cpu host -smp $CPUS -m "$mib" \
 		-nodefaults -display none -nic none -no-reboot \
 		-L /firmware -bios bios-256k.bin \
 		-trace runstate_set -trace qemu_system_shutdown_request \

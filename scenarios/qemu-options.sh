@@ -22,7 +22,7 @@ assign() { echo "-device vfio-pci,host=$1,x-unpinned=on${2:-}"; }
 # Return: whether it took them; what it said is in /out/qemu.log.
 options() {
 	echo "== $*" >> /out/qemu.all
-	printf '%s\nquit\n' "$COMMAND" | timeout 60 /bin/qemu -cpu host -m 128 -S -nodefaults \
+	printf '%s\nquit\n' "$COMMAND" | timeout 60 $QEMU -cpu host -m 128 -S -nodefaults \
 		-display none -L /firmware -bios bios-256k.bin -monitor stdio \
 		-trace 'vfio_unpinned_*' -trace 'vfio_listener_region_*' \
 		"$@" >/out/qemu.log 2>&1
@@ -31,6 +31,7 @@ options() {
 	[ "$1" -eq 0 ]
 }
 
+QEMU=/bin/qemu
 COMMAND="info version"
 
 # refuses WHAT MESSAGE OPTION...: QEMU ends with this message.
@@ -134,6 +135,22 @@ COMMAND="device_add vfio-pci,host=$EDU2,bus=slot0"
 accepts "a pinned device that comes later" $MACHINE $PINNING \
 	-device pcie-root-port,id=slot0,chassis=1 $(assign $EDU1)
 check "it warns of the cost as well" grep -q 'saves no memory' /out/qemu.log
+
+# What README says of locked memory, for QEMU without privileges, in KiB: twice the
+# limit, 16 bytes for each page of RAM, and a bit for each up to 4 GiB; the firmware
+# is pinned.
+mkdir -p /etc
+echo "user:x:1000:1000::/:/bin/sh" > /etc/passwd
+echo "user:x:1000:" > /etc/group
+chmod 666 /dev/kvm /dev/vfio/*
+QEMU="start-stop-daemon -S -c user -x /bin/qemu --"
+ulimit -l $((2 * 16384 + 128 * 1024 / 256 + 4096 * 1024 / 32768 + 1024))
+accepts "as much locked memory as README says" $MACHINE $PINNING $(assign $EDU1)
+ulimit -l $((2 * 16384))
+refuses "less locked memory" "cannot register the pin bitmap" \
+	$MACHINE $PINNING $(assign $EDU1)
+ulimit -l unlimited
+QEMU=/bin/qemu
 
 # A device that fails after its container is set up takes that down again.
 COMMAND="device_add vfio-pci,host=$EDU1,x-unpinned=on,bus=slot0,xres=640"
