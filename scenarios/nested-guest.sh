@@ -9,5 +9,7 @@
 
 vm_start 1 256 "work=idle"
 check "the guest comes up" vm_boot 1
+check_value "without a service it may hibernate: refused" \
+	"$(vm_value 1 hibernation_refused)" -eq 0
 vm_stop 1
 finish

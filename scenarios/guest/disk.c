@@ -172,10 +172,7 @@ void work_cold(void)
 	wait_for("end");
 }
 
-/*
- * Reads what was written with the seed @before, unless that is 0, then writes with
- * the seed @after and reads that. Returns the pages with wrong data.
- */
+/* disk_exchange() of any disk */
 static uint64_t exchange(const char *path, uint64_t before, uint64_t after)
 {
 	size_t n = setting("chunks", 32);
@@ -193,6 +190,11 @@ static uint64_t exchange(const char *path, uint64_t before, uint64_t after)
 	close(disk.fd);
 	munmap(disk.pool, disk.buffers * CHUNK);
 	return disk.mismatches;
+}
+
+uint64_t disk_exchange(uint64_t before, uint64_t after)
+{
+	return exchange(DISK, before, after);
 }
 
 /* Until the disk is gone. */

@@ -29,10 +29,18 @@ void pattern_fill(void *memory, size_t pages, uint64_t seed, uint64_t first);
 size_t pattern_mismatches(const void *memory, size_t pages, uint64_t seed,
 			  uint64_t first);
 
+/*
+ * disk.c: reads what was written to the disk with the seed @before, unless that is 0,
+ * then writes with the seed @after and reads that. Returns the pages with wrong data.
+ */
+uint64_t disk_exchange(uint64_t before, uint64_t after);
+
 /* The works: each reports its phases and returns when it is done. */
 void work_disk(void);
 void work_cold(void);
 void work_hotplug(void);
 void work_net(void);
+void work_kexec(void);
+void work_after(void);
 
 #endif

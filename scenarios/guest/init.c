@@ -108,13 +108,25 @@ static void mount_all(void)
 		die("mount");
 }
 
+/* Does the kernel refuse to hibernate? It says so, if it knows how at all. */
+static int hibernation_refused(void)
+{
+	char said[16] = "";
+	int fd = open("/sys/power/disk", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, said, sizeof(said) - 1) < 0)
+		die("/sys/power/disk");
+	close(fd);
+	return !strncmp(said, "[disabled]", 10);
+}
+
 int main(void)
 {
 	const char *work = getenv("work");
 
 	mount_all();
 	open_port();
-	report("phase=up");
+	report("phase=up hibernation_refused=%d", hibernation_refused());
 	if (!work || !strcmp(work, "idle"))
 		for (;;)
 			pause();
@@ -126,6 +138,10 @@ int main(void)
 		work_hotplug();
 	else if (!strcmp(work, "net"))
 		work_net();
+	else if (!strcmp(work, "kexec"))
+		work_kexec();
+	else if (!strcmp(work, "after"))
+		work_after();
 	else
 		die(work);
 	report("phase=done");
