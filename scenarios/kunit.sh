@@ -4,6 +4,7 @@
 # about=the KUnit suites of the series pass in the kernel of the host
 # ram=6G
 # append=kunit.enable=1
+# debug-append=kunit.enable=1 vfio_unpinned.search_depth=3
 # reports=yes
 
 # shellcheck source=scenarios/lib.sh
