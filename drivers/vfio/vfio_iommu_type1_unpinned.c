@@ -692,7 +692,10 @@ static void unp_free(struct vfio_unpinned_mm *unp)
 	kfree(unp);
 }
 
-/* Others may hold the mmap_lock for as long as they like. */
+/*
+ * Others may hold the mmap_lock for as long as they like. The registration gives up
+ * for any signal (mm_take_all_locks()): after its handler, the call starts again.
+ */
 static int unp_subscribe(struct vfio_unpinned_mm *unp, struct mm_struct *mm)
 {
 	int ret;
@@ -701,7 +704,7 @@ static int unp_subscribe(struct vfio_unpinned_mm *unp, struct mm_struct *mm)
 		return -EINTR;
 	ret = __mmu_notifier_register(&unp->mn, mm);
 	mmap_write_unlock(mm);
-	return ret;
+	return ret == -EINTR ? -ERESTARTNOINTR : ret;
 }
 
 /*
@@ -730,7 +733,7 @@ static struct vfio_unpinned_mm *unp_find(struct vfio_unpinned_mm *new)
  * Context: Process context of the user, may sleep.
  * Return: The object with a reference, to be dropped with
  *	vfio_unpinned_mm_put(), or ERR_PTR(): -ENOMEM, -EINTR if the process is
- *	killed.
+ *	killed, -ERESTARTNOINTR for another signal, with nothing changed.
  */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
 {

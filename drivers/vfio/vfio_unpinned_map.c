@@ -161,7 +161,8 @@ static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
  *
  * Context: Process context of the user, may sleep.
  * Return: The mapping or ERR_PTR(): -EFAULT if there is a hole in the user
- *	range, -EOPNOTSUPP for memory of another kind, -ENOMEM, -EINTR.
+ *	range, -EOPNOTSUPP for memory of another kind, -ENOMEM, and what
+ *	vfio_unpinned_mm_get() returns.
  */
 struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 						   unsigned long vaddr,

@@ -273,7 +273,7 @@ static void count_alarm(int signal)
 /* EINTR is for who is killed, and does not see it: others need not try again. */
 TEST_F_TIMEOUT(failure, map_is_not_interrupted, RIG_TIMEOUT_S)
 {
-	struct itimerval timer = { { 0, 1000 }, { 0, 1000 } }, off = {};
+	struct itimerval timer = { { 0, 5000 }, { 0, 5000 } }, off = {};
 	struct sigaction action = { .sa_handler = count_alarm };
 	int n, before, during = 0;
 
