@@ -162,12 +162,19 @@ check_kernel_doc() {
 	scripts/kernel-doc -none -Wall "${files[@]}" 2>&1 | nothing
 }
 
+# included_objects: those of own C files that are a part of another one.
+included_objects() {
+	(cd "$ROOT" && own_sources linux .c | xargs grep -H '^#include ".*\.c"') |
+		sed -nE 's,^(.*/)[^/:]*:#include "(.*)\.c"$,\1\2.o,p'
+}
+
 # kernel_objects COMMIT FILTER: what make is asked for: an object for each C file that
 # the series adds (A) or edits (M) up to this commit, as far as the test kernel
 # contains what is edited.
 kernel_objects() {
 	git -C "${SRC[linux]}" diff-tree -r --name-only --diff-filter="$2" base "$1" |
-		grep -vE '^(tools|samples|Documentation)/' | sed -n 's/\.c$/.o/p' | while read -r f; do
+		grep -vE '^(tools|samples|Documentation)/' | sed -n 's/\.c$/.o/p' |
+		{ grep -vxF -f <(included_objects) || true; } | while read -r f; do
 		if [[ $2 == A || -e $CACHE/build/kernel-release/$f ]]; then echo "$f"; fi
 	done
 }
