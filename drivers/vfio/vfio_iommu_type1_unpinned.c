@@ -207,6 +207,7 @@ static bool unp_fits(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  */
 VISIBLE_IF_KUNIT void vfio_unpinned_yield(struct vfio_unpinned_mm *unp,
 					  bool may_sleep)
+	__must_hold(&unp->lock)
 {
 	KUNIT_STATIC_STUB_REDIRECT(vfio_unpinned_yield, unp, may_sleep);
 	lockdep_assert_held(&unp->lock);

@@ -516,11 +516,13 @@ unsigned long mock_pfn(struct vfio_unpinned_mock *mock, unsigned long vaddr)
 unsigned long mock_word(struct vfio_unpinned_mock *mock, unsigned int chunk,
 			unsigned long page)
 {
-	unsigned long *word;
+	unsigned long *word, value;
 
-	guard(spinlock)(&mock->unp->lock);
+	spin_lock(&mock->unp->lock);
 	word = vfio_unpinned_word(mock->unp, mock_vaddr(mock, chunk, page), NULL);
-	return word ? *word : 0;
+	value = word ? *word : 0;
+	spin_unlock(&mock->unp->lock);
+	return value;
 }
 
 /**
