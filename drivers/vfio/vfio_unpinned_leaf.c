@@ -189,9 +189,11 @@ static void unp_add_dirty(struct vfio_unpinned_map *map,
 	unsigned long at;
 
 	lockdep_assert_held(&map->unp->lock);
-	if (!chunk)
+	if (!chunk) {
 		vfio_unpinned_dirty_add(map, from, last - from + 1);
-	for (at = from; chunk && map->dirty && at <= last; at += PAGE_SIZE) {
+		return;
+	}
+	for (at = from; map->dirty && at <= last; at += PAGE_SIZE) {
 		if (*unp_small_word(chunk, at) & UNP_PRESENT)
 			vfio_unpinned_dirty_add(map, at, PAGE_SIZE);
 	}
