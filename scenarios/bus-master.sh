@@ -29,7 +29,9 @@ qtest() {
 
 	before=$(answers)
 	echo "$1" 1<> /run/qtest.in
-	within 20 more_answers "$before" || note "no answer to $1"
+	within 20 more_answers "$before" && return
+	note "no answer to $1"
+	return 1
 }
 
 # request NUMBER: of the guest to the dma-pinning device.
@@ -48,19 +50,14 @@ guest_sees() {
 	echo $(($(sed -n 's/^\[S .*OK \(0x[0-9a-f]*\)$/\1/p' /out/vm1.qemu | tail -n 1) & MASTER))
 }
 
-# hardware_has ADDRESS: the same of the physical function.
-hardware_has() {
-	echo $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$1/config") & MASTER))
-}
-
-first_is_off() { [ "$(hardware_has $first)" -eq 0 ]; }
+first_is_off() { [ "$(pci_command $first)" -eq 0 ]; }
 
 # expect WHAT DEVICE VALUE: of both.
 expect() {
 	local address=$first
 
 	[ $2 = $FIRST ] || address=$second
-	check_value "$1: in hardware" "$(hardware_has $address)" -eq $3
+	check_value "$1: in hardware" "$(pci_command $address)" -eq $3
 	check_value "$1: for the guest" "$(guest_sees $2)" -eq $3
 }
 
@@ -131,8 +128,8 @@ turn_on $SECOND
 expect "READY with two" $FIRST $MASTER
 expect "READY with two, the second" $SECOND $MASTER
 reset
-check_value "a reset in READY: in hardware" "$(hardware_has $first)" -eq 0
-check_value "a reset in READY: the second" "$(hardware_has $second)" -eq 0
+check_value "a reset in READY: in hardware" "$(pci_command $first)" -eq 0
+check_value "a reset in READY: the second" "$(pci_command $second)" -eq 0
 turn_on $FIRST
 expect "enabled after that" $FIRST $MEMORY
 vm_stop 1

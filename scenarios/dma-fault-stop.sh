@@ -13,18 +13,13 @@
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
+DISK=$(devices_of $NVME)
+
 # event NAME: how often QEMU has emitted it.
 event() { grep -c "\"event\": \"$1\"" /out/vm1.qmp; }
 
 # event_seen NAME COUNT: whether it has come so often.
 event_seen() { [ "$(event "$1")" -ge "$2" ]; }
-
-# bus_master: whether the disk may do DMA, as the hardware has it.
-bus_master() {
-	[ $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$(devices_of $NVME)/config") & 4)) -ne 0 ]
-}
-
-bus_master_off() { ! bus_master; }
 
 # state_is STATE: what QEMU has last answered to query-status.
 state_is() { grep '"status": ' /out/vm1.qmp | tail -n 1 | grep -q "\"$1\""; }
@@ -37,20 +32,20 @@ stopped() {
 	check_value "events of faults" "$(event VFIO_DMA_FAULT)" -ge "$1"
 	vm_qmp 1 query-status
 	check "its state tells why" within 10 state_is io-error
-	check "the disk is off" bus_master_off
+	check "the disk is off" bus_master_off "$DISK"
 	faults=$(vm_stat 1 dma_faults)
 	sleep 3
 	check_value "the disk makes no more faults" "$(vm_stat 1 dma_faults)" -eq "$faults"
 }
 
-vfio_bind $(devices_of $NVME)
+vfio_bind $DISK
 LIMIT=,limit=128M
 vm_start 1 256 "work=cold chunks=256 fresh=1 buffered=1 dma_pinning.skip_mark=1 \
-dma_pinning.skip_touch=1" $(unpinned $(devices_of $NVME)) $(qmp_monitor 1)
+dma_pinning.skip_touch=1" $(unpinned $DISK) $(qmp_monitor 1)
 vm_boot 1
 check "the guest comes up" vm_wait 1 ready 100
 vm_qmp 1 qmp_capabilities
-check "the disk is on" bus_master
+check "the disk is on" bus_master "$DISK"
 vm_tell 1 go
 stopped 1
 for time in 2 3; do

@@ -29,11 +29,6 @@ kexec_vm() {
 # went FROM TO: how often the service has changed its state so.
 went() { grep -c "dma_pinning_mode state $1 -> $2 " /out/vm1.qemu; }
 
-# hardware_off: whether bus mastering is withheld from the disk.
-hardware_off() {
-	[ $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$DISK/config") & 4)) -eq 0 ]
-}
-
 # no_harm WHAT: what has to be right in each case.
 no_harm() {
 	check_value "$1: pages with wrong data" "$(vm_value 1 disk_mismatches)" -eq 0
@@ -48,7 +43,7 @@ kexec_vm "next=initcall_blacklist=dma_pinning_init" unaware
 check "unaware: the disk does not answer" \
 	within 100 grep -q "probe with driver nvme failed" /out/vm1.console
 check_value "unaware: OFF came before it" "$(went $READY $OFF)" -eq 1
-check "unaware: bus mastering is off in hardware" hardware_off
+check "unaware: bus mastering is off in hardware" bus_master_off $DISK
 check "unaware: the guest's log says why" \
 	grep -q "offer is not accepted: devices that it passes through can't" /out/vm1.console
 no_harm unaware

@@ -181,6 +181,14 @@ vfio_bind() {
 	done
 }
 
+# pci_command ADDRESS: of a device's command register, as the hardware has it, memory
+# (2) and bus mastering (4).
+pci_command() { echo $(($(od -An -tu1 -j4 -N1 "/sys/bus/pci/devices/$1/config") & 6)); }
+
+# bus_master ADDRESS, bus_master_off ADDRESS: whether the hardware lets it do DMA.
+bus_master() { [ $(($(pci_command "$1") & 4)) -ne 0 ]; }
+bus_master_off() { ! bus_master "$1"; }
+
 # swap_on SIZE: swap on compressed memory.
 swap_on() {
 	echo "$1" > /sys/block/zram0/disksize
