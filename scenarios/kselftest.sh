@@ -11,13 +11,30 @@
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh
 
-programs=
-for program in /selftests/vfio/vfio_*_test; do
-	program=${program##*/}
-	case " $HOSTILE $MOVERS $HUGETLB " in
-	*" $(expr "$program" : 'vfio_dma_unpinned_\(.*\)_test') "*) ;;
-	*) programs="$programs $program" ;;
-	esac
-done
-selftests $programs
+# all_programs: those that have no scenario of their own.
+all_programs() {
+	local program
+
+	for program in /selftests/vfio/vfio_*_test; do
+		program=${program##*/}
+		case " $HOSTILE $MOVERS $HUGETLB " in
+		*" $(expr "$program" : 'vfio_dma_unpinned_\(.*\)_test') "*) ;;
+		*) echo "$program" ;;
+		esac
+	done
+}
+
+# named_programs NAME...: without what their names have in common.
+named_programs() {
+	for program; do
+		echo "vfio_dma_unpinned_${program}_test"
+	done
+}
+
+# The host's command line can say PROGRAMS=NAME,NAME...
+if [ -n "$PROGRAMS" ]; then
+	selftests $(named_programs $(echo "$PROGRAMS" | tr , ' '))
+else
+	selftests $(all_programs)
+fi
 finish

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Builds: kernel, QEMU and selftests from base plus series. A result is named
-# by the digest of what it is made of and kept in $CACHE/images: another
-# checkout with the same content builds nothing. The source's work tree only
-# ever moves between commits, so that unchanged files keep their time and make
-# has little to do.
+# by the digest of what it is made of and kept in $IMAGES: another checkout with
+# the same content builds nothing. The source's work tree only ever moves between
+# commits, so that unchanged files keep their time and make has little to do.
 
 KERNEL_PACKAGES=(build-essential bc bison flex libelf-dev libssl-dev cpio rsync ccache kmod)
 QEMU_PACKAGES=(build-essential ninja-build pkg-config python3 python3-venv python3-distlib
@@ -126,7 +125,7 @@ build_kernel() {
 	need_packages "${KERNEL_PACKAGES[@]}"
 	src=$(base_source linux)
 	head=$(series_head linux "$src")
-	image=$CACHE/images/kernel-$config-$(kernel_key "$src" "$head" \
+	image=$IMAGES/kernel-$config-$(kernel_key "$src" "$head" \
 		"${fragments[@]}" <(kernel_variables "$config"))
 	dir=$CACHE/build/kernel-$config
 	if [[ ! -e $image ]]; then
@@ -162,7 +161,7 @@ build_qemu() {
 	need_packages "${QEMU_PACKAGES[@]}"
 	src=$(base_source qemu)
 	head=$(series_head qemu "$src")
-	image=$CACHE/images/qemu-$({
+	image=$IMAGES/qemu-$({
 		content "$src" "$head" 'docs|MAINTAINERS|tests'
 		echo "${QEMU_CONFIGURE[@]}"
 	} | digest)
@@ -171,7 +170,7 @@ build_qemu() {
 		check_out "$src" "$head"
 		step "configure QEMU" with_meson qemu_configure "$src" "$dir"
 		step "build QEMU" with_meson nice ninja -C "$dir" -j "$JOBS" qemu-system-x86_64
-		mkdir -p "$CACHE/images"
+		mkdir -p "$IMAGES"
 		strip -o "$image" "$dir/qemu-system-x86_64"
 	fi
 	keep_image "$image"
@@ -183,7 +182,7 @@ build_qtest() {
 	local src head image dir=$CACHE/build/vmm test=tests/qtest/dma-pinning-test
 	src=$(base_source qemu)
 	head=$(series_head qemu "$src")
-	image=$CACHE/images/qtest-$({
+	image=$IMAGES/qtest-$({
 		content "$src" "$head" 'docs|MAINTAINERS'
 		echo "${QEMU_CONFIGURE[@]}"
 	} | digest)
@@ -217,7 +216,7 @@ build_selftests() {
 	need_packages "${KERNEL_PACKAGES[@]}"
 	src=$(base_source linux)
 	head=$(series_head linux "$src")
-	image=$CACHE/images/selftests-$({
+	image=$IMAGES/selftests-$({
 		content "$src" "$head" 'Documentation|MAINTAINERS|drivers|fs|kernel|mm|samples|virt'
 		echo "${KVM_TESTS[@]}"
 	} | digest)

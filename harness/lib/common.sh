@@ -7,12 +7,14 @@
 # ROOT   the checkout
 # OUT    results of this checkout (never committed)
 # CACHE  sources, builds and images, shared by all checkouts
+# IMAGES what was built, in CACHE
 
 set -euo pipefail
 shopt -s inherit_errexit
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 OUT=$ROOT/out
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfio-unpinned}
+IMAGES=$CACHE/images
 export ROOT OUT CACHE CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}
 export LC_ALL=C
 mkdir -p "$OUT/log" "$CACHE"

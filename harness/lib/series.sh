@@ -141,16 +141,16 @@ make_commits() {
 }
 
 # series_head TREE SRC: the commit of base plus series with the trailers; free
-# when nothing changed.
+# when nothing changed. With MUTANT, which breaks it, on top; see mutants.sh.
 series_head() {
 	local key ref head
 	key=$(series_key "$1" "$2")
 	ref=refs/series/$key
-	if ! git -C "$2" rev-parse -q --verify "$ref"; then
-		export GIT_AUTHOR_NAME=vfio-unpinned GIT_AUTHOR_EMAIL=vfio-unpinned@localhost
-		export GIT_COMMITTER_NAME=vfio-unpinned GIT_COMMITTER_EMAIL=vfio-unpinned@localhost
+	export GIT_AUTHOR_NAME=vfio-unpinned GIT_AUTHOR_EMAIL=vfio-unpinned@localhost
+	export GIT_COMMITTER_NAME=vfio-unpinned GIT_COMMITTER_EMAIL=vfio-unpinned@localhost
+	if ! head=$(git -C "$2" rev-parse -q --verify "$ref"); then
 		head=$(make_commits "$1" "$2" 1)
 		git -C "$2" update-ref "$ref" "$head"
-		echo "$head"
 	fi
+	mutate "$1" "$2" "$head"
 }

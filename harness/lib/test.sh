@@ -41,14 +41,14 @@ build_uml() {
 	need_packages "${KERNEL_PACKAGES[@]}"
 	src=$(base_source linux)
 	head=$(series_head linux "$src")
-	image=$CACHE/images/uml-$(kernel_key "$src" "$head" "$config")
+	image=$IMAGES/uml-$(kernel_key "$src" "$head" "$config")
 	if [[ ! -e $image ]]; then
 		check_out "$src" "$head"
 		export ARCH=um
 		step "configure UML" kernel_configure "$src" "$dir" "$config"
 		step "build UML" kernel_make "$src" "$dir" linux
 		unset ARCH
-		mkdir -p "$CACHE/images"
+		mkdir -p "$IMAGES"
 		strip -o "$image" "$dir/linux"
 	fi
 	keep_image "$image"
