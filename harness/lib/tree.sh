@@ -197,6 +197,32 @@ cover_letter() {
 	mv "$2.tmp" "$2"
 }
 
+# lists_of SRC MAIL: the mailing lists that a patch goes to, by the tree's own
+# MAINTAINERS. People are for its sender to add.
+lists_of() {
+	(cd "$1" && perl scripts/get_maintainer.pl --nogit --nogit-fallback --norolestats \
+		--no-m --no-r --l "$2")
+}
+
+# address MAIL: ends its header with what is on stdin as Cc.
+address() {
+	awk 'NR == FNR { cc = cc "Cc: " $0 "\n"; next }
+	     /^$/ && !done { printf "%s", cc; done = 1 }
+	     { print }' - "$1" >"$1.tmp"
+	mv "$1.tmp" "$1"
+}
+
+# address_mails SRC DIR: each to its lists, the cover letter to those of all.
+address_mails() {
+	local mail
+	for mail in "$2"/0*-*.patch; do
+		[[ $mail != */0000-* ]] || continue
+		lists_of "$1" "$mail" | tee -a "$2/lists" | address "$mail"
+	done
+	sort -u "$2/lists" | address "$2/0000-cover-letter.patch"
+	rm "$2/lists"
+}
+
 # mail_series TREE DIR: the verb `series`: writes the mails into DIR.
 mail_series() {
 	local tree=$1 dir=$2 src head who
@@ -212,4 +238,6 @@ mail_series() {
 	git -C "$src" -c format.signature= format-patch -q --cover-letter --no-renames \
 		--abbrev=12 -o "$dir" "base..$head"
 	cover_letter "$tree" "$dir/0000-cover-letter.patch"
+	check_out "$src" "$head"
+	address_mails "$src" "$dir"
 }
