@@ -55,12 +55,11 @@
 #include <linux/string.h>
 #include <linux/syscore_ops.h>
 #include <asm/dma-pinning.h>
+#include <uapi/linux/dma-pinning.h>
 
 /* The host limits the rate of requests; it does not stay busy for long. */
 #define BUSY_TRIES	200
 #define BUSY_WAIT_MS	10
-
-#define ACPI_ID		"DMAPIN"
 
 enum service_state {
 	SERVICE_UNDECIDED,
@@ -118,7 +117,7 @@ static int code_to_errno(unsigned int code)
 	switch (code) {
 	case DMA_PINNING_CODE_OK:
 		return 0;
-	case DMA_PINNING_CODE_UNKNOWN:
+	case DMA_PINNING_CODE_OPCODE:
 		return -EOPNOTSUPP;
 	case DMA_PINNING_CODE_ARGUMENT:
 		return -EINVAL;
@@ -183,21 +182,22 @@ static void last_words(u8 opcode)
 static bool host_emulates(struct pci_dev *pdev)
 {
 	int segment = pci_domain_nr(pdev->bus);
-	u16 emulated;
+	u32 argument;
+	u16 value;
 
 	if (!(service.features & DMA_PINNING_FEATURE_QUERY))
 		return false;
 	if (segment > U16_MAX)
 		return false;
-	if (request(DMA_PINNING_OP_QUERY, segment << 16 | pci_dev_id(pdev),
-		    &emulated))
+	argument = segment << DMA_PINNING_SHIFT_SEGMENT | pci_dev_id(pdev);
+	if (request(DMA_PINNING_OP_QUERY, argument, &value))
 		return false;
-	return emulated == 1;
+	return value == DMA_PINNING_QUERY_EXEMPT;
 }
 
 static bool service_announced(void)
 {
-	return acpi_dev_present(ACPI_ID, NULL, -1);
+	return acpi_dev_present(DMA_PINNING_ACPI_CID, NULL, -1);
 }
 
 /**
@@ -314,7 +314,7 @@ static int check_registers(struct device *dev)
 	u32 size = reg_read32(DMA_PINNING_REG_SIZE);
 	u32 granule = reg_read32(DMA_PINNING_REG_GRANULE);
 
-	if (!version || size < DMA_PINNING_REG_END || granule != PAGE_SIZE) {
+	if (!version || size < DMA_PINNING_REGS_SIZE || granule != PAGE_SIZE) {
 		dev_err(dev, "unknown service: version %u size %u granule %u\n",
 			version, size, granule);
 		return -ENODEV;
@@ -496,7 +496,7 @@ static int dma_pinning_probe(struct platform_device *pdev)
 	}
 
 	res = platform_get_resource(pdev, IORESOURCE_MEM, 0);
-	if (!res || resource_size(res) < DMA_PINNING_REG_END)
+	if (!res || resource_size(res) < DMA_PINNING_REGS_SIZE)
 		return dev_err_probe(dev, -EINVAL, "no registers: %pR\n", res);
 	if (!devm_request_mem_region(dev, res->start, resource_size(res),
 				     dev_name(dev)))
@@ -529,7 +529,7 @@ static void dma_pinning_remove(struct platform_device *pdev)
 }
 
 static const struct acpi_device_id dma_pinning_acpi_ids[] = {
-	{ ACPI_ID, 0 },
+	{ DMA_PINNING_ACPI_CID, 0 },
 	{ }
 };
 

@@ -97,7 +97,7 @@ static unsigned int fake_request(struct service_test *t, u64 opcode)
 		t->state = DMA_PINNING_STATE_FROZEN;
 		return DMA_PINNING_CODE_OK;
 	default:
-		return DMA_PINNING_CODE_UNKNOWN;
+		return DMA_PINNING_CODE_OPCODE;
 	}
 }
 
@@ -150,8 +150,8 @@ static int service_test_init(struct kunit *test)
 	t->dev = kunit_device_register(test, "dma-pinning-service");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->dev);
 	t->magic = DMA_PINNING_MAGIC;
-	t->version = 1;
-	t->size = DMA_PINNING_REG_END;
+	t->version = DMA_PINNING_VERSION;
+	t->size = DMA_PINNING_REGS_SIZE;
 	t->granule = PAGE_SIZE;
 	t->offered = DMA_PINNING_FEATURE_MARKS | DMA_PINNING_FEATURE_QUERY;
 	t->npages = max_pfn;
@@ -212,7 +212,7 @@ static void test_later_version(struct kunit *test)
 	struct service_test *t = test->priv;
 
 	t->version = 7;
-	t->size = DMA_PINNING_REG_END + 64;
+	t->size = DMA_PINNING_REGS_SIZE + 64;
 	t->offered |= BIT_ULL(40);
 	KUNIT_EXPECT_EQ(test, start_service(t->dev, NULL), 0);
 	KUNIT_EXPECT_TRUE(test, t->enabled);
@@ -236,7 +236,7 @@ static void version_0(struct service_test *t)
 
 static void small_size(struct service_test *t)
 {
-	t->size = DMA_PINNING_REG_END - 8;
+	t->size = DMA_PINNING_REGS_SIZE - 8;
 }
 
 static void large_granule(struct service_test *t)
