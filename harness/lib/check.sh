@@ -14,7 +14,7 @@ check_about() {
 	apply) echo "patches apply with fuzz 0" ;;
 	own_files) echo "every own file belongs to exactly one commit, every patch to the series" ;;
 	maintainers) echo "every own file is in an entry of MAINTAINERS that the series adds" ;;
-	uapi) echo "QEMU's copy of vfio.h adds what the kernel's adds" ;;
+	uapi) echo "QEMU's copies of vfio.h and dma-pinning.h are the kernel's" ;;
 	lossless) echo "tree and refresh change nothing" ;;
 	mails) echo "the mailed series gives the same tree" ;;
 	checkpatch) echo "checkpatch --strict" ;;
@@ -81,9 +81,18 @@ added_lines() {
 	git -C "${SRC[$1]}" diff -U0 "base..${HEAD[$1]}" -- "$2" | sed -n '/^+++ /!s/^+//p'
 }
 
+# exported FILE: a uapi header of ours as headers_install.sh and QEMU's
+# update-linux-headers.sh convert it, while it has neither includes nor types.
+exported() { sed 's/_UAPI//' "$1"; }
+
 check_uapi() {
+	local rc=0
 	added_lines linux include/uapi/linux/vfio.h >"$OUT/check/uapi"
-	added_lines qemu linux-headers/linux/vfio.h | diff "$OUT/check/uapi" - && [[ -s $OUT/check/uapi ]]
+	added_lines qemu linux-headers/linux/vfio.h | diff "$OUT/check/uapi" - || rc=1
+	[[ -s $OUT/check/uapi ]] || rc=1
+	diff <(exported "$ROOT/include/uapi/linux/dma-pinning.h") \
+		"$ROOT/qemu/include/standard-headers/linux/dma-pinning.h" || rc=1
+	return $rc
 }
 
 check_lossless() {

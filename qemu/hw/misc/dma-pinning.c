@@ -9,14 +9,14 @@
  * The marks are used by whoever registered in marks_notifiers (VFIO containers
  * with unpinned mappings). They hold only in READY; in OFF and FROZEN the guest
  * counts as unaware, and the devices behind those containers, which are in
- * dma_notifiers, do no DMA. The mode changes by a guest request, at the end of
+ * dma_notifiers, do no DMA. The state changes by a guest request, at the end of
  * a reset and when a snapshot is loaded, always under the BQL and in this
  * order:
  *
- *   to READY:    clear the bitmap (from OFF), enable marks, show the mode,
+ *   to READY:    clear the bitmap (from OFF), enable marks, show the state,
  *                allow DMA
  *   from READY:  stop DMA, disable marks, clear the bitmap (to OFF), show the
- *                mode
+ *                state
  *
  * so that bits which the guest did not set as marks are never used as such, and
  * no device runs while its buffers are not marked.
@@ -52,7 +52,7 @@
 #define READY_INTERVAL_MS 100
 
 /*
- * Mode changes
+ * State changes
  */
 
 static void dma_pinning_clear_bitmap(DMAPinningState *s)
@@ -82,11 +82,11 @@ static void dma_pinning_allow_dma(DMAPinningState *s, bool allowed)
     notifier_list_notify(&s->dma_notifiers, &allowed);
 }
 
-static void dma_pinning_enter(DMAPinningState *s, DMAPinningMode mode)
+static void dma_pinning_enter(DMAPinningState *s, uint32_t state)
 {
     s->generation++;
-    trace_dma_pinning_mode(s->mode, mode, s->generation);
-    s->mode = mode;
+    trace_dma_pinning_mode(s->state, state, s->generation);
+    s->state = state;
 }
 
 static void dma_pinning_enter_off(DMAPinningState *s)
@@ -95,15 +95,15 @@ static void dma_pinning_enter_off(DMAPinningState *s)
     dma_pinning_disable_marks(s);
     dma_pinning_clear_bitmap(s);
     s->accepted = 0;
-    dma_pinning_enter(s, DMA_PINNING_OFF);
+    dma_pinning_enter(s, DMA_PINNING_STATE_OFF);
 }
 
 /*
- * Requests: each returns the result code and may set *value
+ * Requests: each returns a DMA_PINNING_CODE_... and may set *value
  */
 
-static DMAPinningResult dma_pinning_ready(DMAPinningState *s, uint32_t features,
-                                          uint16_t *value)
+static uint8_t dma_pinning_ready(DMAPinningState *s, uint32_t features,
+                                 uint16_t *value)
 {
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL);
     int64_t next = s->last_ready_ms + READY_INTERVAL_MS;
@@ -111,57 +111,56 @@ static DMAPinningResult dma_pinning_ready(DMAPinningState *s, uint32_t features,
 
     if (features & ~DMA_PINNING_FEATURES ||
         !(features & DMA_PINNING_FEATURE_MARKS)) {
-        return DMA_PINNING_ERR_ARGUMENT;
+        return DMA_PINNING_CODE_ARGUMENT;
     }
-    if (s->mode == DMA_PINNING_READY) {
-        return DMA_PINNING_ERR_STATE;
+    if (s->state == DMA_PINNING_STATE_READY) {
+        return DMA_PINNING_CODE_STATE;
     }
     if (s->last_ready_ms >= 0 && now < next) {
         *value = next - now;
-        return DMA_PINNING_ERR_BUSY;
+        return DMA_PINNING_CODE_BUSY;
     }
 
     s->last_ready_ms = now;
-    if (s->mode == DMA_PINNING_OFF) {
+    if (s->state == DMA_PINNING_STATE_OFF) {
         dma_pinning_clear_bitmap(s);
     }
     if (!dma_pinning_set_marks(s, true, &err)) {
         error_report_err(err);
         dma_pinning_disable_marks(s);
-        return DMA_PINNING_ERR_HOST;
+        return DMA_PINNING_CODE_HOST;
     }
     s->accepted = features;
-    dma_pinning_enter(s, DMA_PINNING_READY);
+    dma_pinning_enter(s, DMA_PINNING_STATE_READY);
     dma_pinning_allow_dma(s, true);
-    return DMA_PINNING_OK;
+    return DMA_PINNING_CODE_OK;
 }
 
-static DMAPinningResult dma_pinning_off(DMAPinningState *s, uint32_t argument)
+static uint8_t dma_pinning_off(DMAPinningState *s, uint32_t argument)
 {
     if (argument) {
-        return DMA_PINNING_ERR_ARGUMENT;
+        return DMA_PINNING_CODE_ARGUMENT;
     }
-    if (s->mode != DMA_PINNING_OFF) {
+    if (s->state != DMA_PINNING_STATE_OFF) {
         dma_pinning_enter_off(s);
     }
-    return DMA_PINNING_OK;
+    return DMA_PINNING_CODE_OK;
 }
 
-static DMAPinningResult dma_pinning_frozen(DMAPinningState *s,
-                                           uint32_t argument)
+static uint8_t dma_pinning_frozen(DMAPinningState *s, uint32_t argument)
 {
     if (argument) {
-        return DMA_PINNING_ERR_ARGUMENT;
+        return DMA_PINNING_CODE_ARGUMENT;
     }
-    if (s->mode == DMA_PINNING_OFF) {
-        return DMA_PINNING_ERR_STATE;
+    if (s->state == DMA_PINNING_STATE_OFF) {
+        return DMA_PINNING_CODE_STATE;
     }
-    if (s->mode == DMA_PINNING_READY) {
+    if (s->state == DMA_PINNING_STATE_READY) {
         dma_pinning_allow_dma(s, false);
         dma_pinning_disable_marks(s);
-        dma_pinning_enter(s, DMA_PINNING_FROZEN);
+        dma_pinning_enter(s, DMA_PINNING_STATE_FROZEN);
     }
-    return DMA_PINNING_OK;
+    return DMA_PINNING_CODE_OK;
 }
 
 /* Emulated, with all bridges above it: its DMA goes through QEMU's mapping */
@@ -185,23 +184,28 @@ static bool dma_pinning_exempt(uint32_t segment, uint8_t bus, uint8_t devfn)
     return true;
 }
 
-static DMAPinningResult dma_pinning_query(uint32_t argument, uint16_t *value)
+static uint8_t dma_pinning_query(uint32_t argument, uint16_t *value)
 {
-    *value = dma_pinning_exempt(extract32(argument, 16, 16),
-                                extract32(argument, 8, 8),
-                                extract32(argument, 0, 8));
-    return DMA_PINNING_OK;
+    uint32_t segment = extract32(argument, DMA_PINNING_SHIFT_SEGMENT, 16);
+    uint8_t bus = extract32(argument, DMA_PINNING_SHIFT_BUS, 8);
+    uint8_t devfn = extract32(argument, 0, 8);
+
+    if (dma_pinning_exempt(segment, bus, devfn)) {
+        *value = DMA_PINNING_QUERY_EXEMPT;
+    }
+    return DMA_PINNING_CODE_OK;
 }
 
-static DMAPinningResult dma_pinning_dispatch(DMAPinningState *s,
-                                             uint64_t request, uint16_t *value)
+static uint8_t dma_pinning_dispatch(DMAPinningState *s, uint64_t request,
+                                    uint16_t *value)
 {
-    uint32_t argument = extract64(request, 16, 32);
+    uint32_t argument = (request & DMA_PINNING_MASK_ARGUMENT) >>
+                        DMA_PINNING_SHIFT_ARGUMENT;
 
-    if (extract64(request, 8, 8) || extract64(request, 48, 16)) {
-        return DMA_PINNING_ERR_ARGUMENT;
+    if (request & (DMA_PINNING_MASK_CODE | DMA_PINNING_MASK_VALUE)) {
+        return DMA_PINNING_CODE_ARGUMENT;
     }
-    switch (extract64(request, 0, 8)) {
+    switch ((request & DMA_PINNING_MASK_OPCODE) >> DMA_PINNING_SHIFT_OPCODE) {
     case DMA_PINNING_OP_READY:
         return dma_pinning_ready(s, argument, value);
     case DMA_PINNING_OP_OFF:
@@ -211,22 +215,22 @@ static DMAPinningResult dma_pinning_dispatch(DMAPinningState *s,
     case DMA_PINNING_OP_QUERY:
         return dma_pinning_query(argument, value);
     default:
-        return DMA_PINNING_ERR_OPCODE;
+        return DMA_PINNING_CODE_OPCODE;
     }
 }
 
 static void dma_pinning_request(DMAPinningState *s, uint64_t request)
 {
+    const uint64_t echo = DMA_PINNING_MASK_OPCODE | DMA_PINNING_MASK_ARGUMENT;
     uint16_t value = 0;
-    uint64_t result;
 
     s->error = dma_pinning_dispatch(s, request, &value);
     s->requests++;
-    s->requests_refused += s->error != DMA_PINNING_OK;
+    s->requests_refused += s->error != DMA_PINNING_CODE_OK;
 
-    /* The opcode and the argument are echoed where they were */
-    result = deposit64(request, 8, 8, s->error);
-    s->result = deposit64(result, 48, 16, value);
+    s->result = (request & echo) |
+                (uint64_t)s->error << DMA_PINNING_SHIFT_CODE |
+                (uint64_t)value << DMA_PINNING_SHIFT_VALUE;
     trace_dma_pinning_request(request, s->error, value);
 }
 
@@ -258,7 +262,7 @@ static bool dma_pinning_read32(DMAPinningState *s, hwaddr addr, uint64_t *val)
         *val = DMA_PINNING_GRANULE;
         return true;
     case DMA_PINNING_REG_STATE:
-        *val = s->mode;
+        *val = s->state;
         return true;
     case DMA_PINNING_REG_ERROR:
         *val = s->error;
@@ -361,7 +365,7 @@ void dma_pinning_build_acpi(DMAPinningState *s, GArray *table_data,
     scope = aml_scope("\\_SB");
     dev = aml_device("DPIN");
     aml_append(dev, aml_name_decl("_HID", aml_string("QEMU0D50")));
-    aml_append(dev, aml_name_decl("_CID", aml_string("DMAPIN")));
+    aml_append(dev, aml_name_decl("_CID", aml_string(DMA_PINNING_ACPI_CID)));
     aml_append(dev, aml_name_decl("_UID", aml_int(0)));
     aml_append(dev, aml_name_decl("_STA", aml_int(0xf)));
 
@@ -396,7 +400,7 @@ static void dma_pinning_reset_exit(Object *obj, ResetType type)
         return;
     }
     dma_pinning_enter_off(s);
-    s->error = DMA_PINNING_OK;
+    s->error = DMA_PINNING_CODE_OK;
     s->result = 0;
     s->last_ready_ms = -1;
 }
@@ -406,15 +410,15 @@ static int dma_pinning_post_load(void *opaque, int version_id)
     DMAPinningState *s = opaque;
     Error *err = NULL;
 
-    if (s->mode > DMA_PINNING_FROZEN) {
-        error_report("%s: invalid state %" PRIu32, TYPE_DMA_PINNING, s->mode);
+    if (s->state > DMA_PINNING_STATE_FROZEN) {
+        error_report("%s: invalid state %" PRIu32, TYPE_DMA_PINNING, s->state);
         return -EINVAL;
     }
-    if (!dma_pinning_set_marks(s, s->mode == DMA_PINNING_READY, &err)) {
+    if (!dma_pinning_set_marks(s, s->state == DMA_PINNING_STATE_READY, &err)) {
         error_report_err(err);
         return -EIO;
     }
-    dma_pinning_allow_dma(s, s->mode == DMA_PINNING_READY);
+    dma_pinning_allow_dma(s, s->state == DMA_PINNING_STATE_READY);
     return 0;
 }
 
@@ -427,7 +431,7 @@ static const VMStateDescription vmstate_dma_pinning = {
         VMSTATE_UINT64_EQUAL(window.base, DMAPinningState, NULL),
         VMSTATE_UINT64_EQUAL(window.npages, DMAPinningState, NULL),
         VMSTATE_UINT64_EQUAL(limit_pages, DMAPinningState, NULL),
-        VMSTATE_UINT32(mode, DMAPinningState),
+        VMSTATE_UINT32(state, DMAPinningState),
         VMSTATE_UINT32(error, DMAPinningState),
         VMSTATE_UINT64(accepted, DMAPinningState),
         VMSTATE_UINT64(generation, DMAPinningState),
@@ -459,12 +463,12 @@ bool dma_pinning_check_memory(DeviceState *dev, Error **errp)
 static char *dma_pinning_get_state(Object *obj, Error **errp)
 {
     static const char *const names[] = {
-        [DMA_PINNING_OFF] = "off",
-        [DMA_PINNING_READY] = "ready",
-        [DMA_PINNING_FROZEN] = "frozen",
+        [DMA_PINNING_STATE_OFF] = "off",
+        [DMA_PINNING_STATE_READY] = "ready",
+        [DMA_PINNING_STATE_FROZEN] = "frozen",
     };
 
-    return g_strdup(names[DMA_PINNING(obj)->mode]);
+    return g_strdup(names[DMA_PINNING(obj)->state]);
 }
 
 static void dma_pinning_get_marked_pages(Object *obj, Visitor *v,

@@ -237,7 +237,7 @@ void vfio_unpinned_pci_init(VFIOPCIDevice *vdev)
     }
     pinning = dma_pinning_find();
     vfio_unpinned_pci_update(vdev, PCI_COMMAND_MASTER);
-    vfio_unpinned_pci_withhold(vdev, pinning->mode != DMA_PINNING_READY);
+    vfio_unpinned_pci_withhold(vdev, pinning->state != DMA_PINNING_STATE_READY);
     u->dma_notifier.notify = vfio_unpinned_pci_notify_dma;
     notifier_list_add(&pinning->dma_notifiers, &u->dma_notifier);
     u->fault_notifier.notify = vfio_unpinned_pci_notify_fault;

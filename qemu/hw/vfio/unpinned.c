@@ -117,7 +117,7 @@ static bool vfio_unpinned_news(VFIOUnpinned *u, VFIOUnpinnedFault *fault)
     }
     news = stats.dma_faults != u->dma_faults ||
            (fault->lost_pages != u->lost_pages &&
-            u->pinning->mode == DMA_PINNING_READY);
+            u->pinning->state == DMA_PINNING_STATE_READY);
     u->dma_faults = stats.dma_faults;
     u->lost_pages = fault->lost_pages;
     return news;
@@ -249,7 +249,7 @@ static bool vfio_unpinned_register(VFIOUnpinned *u, Error **errp)
         }
         return false;
     }
-    if (u->pinning->mode == DMA_PINNING_READY) {
+    if (u->pinning->state == DMA_PINNING_STATE_READY) {
         ret = vfio_unpinned_bitmap_ioctl(u, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
         if (ret) {
             error_setg_errno(errp, -ret, "cannot use the guest's marks");

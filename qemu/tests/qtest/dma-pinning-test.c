@@ -13,9 +13,10 @@
 #include "libqos/pci-pc.h"
 #include "libqos/virtio-pci.h"
 #include "qobject/qdict.h"
-#include "hw/misc/dma-pinning.h"
+#include "standard-headers/linux/dma-pinning.h"
 #include "standard-headers/linux/virtio_balloon.h"
 
+#define FEATURES        (DMA_PINNING_FEATURE_MARKS | DMA_PINNING_FEATURE_QUERY)
 #define LIMIT_PAGES     2048ULL
 #define COMMAND_LINE    "-machine q35,dma-pinning=on -nodefaults -m 64M " \
                         "-device dma-pinning,id=dp,limit=8M "
@@ -99,22 +100,30 @@ static uint64_t reg64(Fixture *f, unsigned reg)
     return qtest_readq(f->qts, f->regs + reg);
 }
 
-/* Returns result code | value << 8, after checking the echo */
+/* Returns code | value << 8, after checking the echo */
 static uint32_t request(Fixture *f, uint8_t opcode, uint32_t argument)
 {
-    uint64_t req = opcode | (uint64_t)argument << 16, result;
+    const uint64_t echo = DMA_PINNING_MASK_OPCODE | DMA_PINNING_MASK_ARGUMENT;
+    uint64_t req = opcode | (uint64_t)argument << DMA_PINNING_SHIFT_ARGUMENT;
+    uint64_t result;
+    uint8_t code;
 
     qtest_writeq(f->qts, f->regs + DMA_PINNING_REG_REQUEST, req);
     result = reg64(f, DMA_PINNING_REG_RESULT);
-    g_assert_cmphex(result & 0x0000ffffffff00ffULL, ==, req);
-    g_assert_cmpint(reg32(f, DMA_PINNING_REG_ERROR), ==, (result >> 8) & 0xff);
-    return ((result >> 8) & 0xff) | (result >> 48) << 8;
+    code = (result & DMA_PINNING_MASK_CODE) >> DMA_PINNING_SHIFT_CODE;
+    g_assert_cmphex(result & echo, ==, req);
+    g_assert_cmpint(reg32(f, DMA_PINNING_REG_ERROR), ==, code);
+    return code | (result >> DMA_PINNING_SHIFT_VALUE) << 8;
+}
+
+static void request_ok(Fixture *f, uint8_t opcode, uint32_t argument)
+{
+    g_assert_cmpint(request(f, opcode, argument), ==, DMA_PINNING_CODE_OK);
 }
 
 static void be_ready(Fixture *f)
 {
-    g_assert_cmpint(request(f, DMA_PINNING_OP_READY, DMA_PINNING_FEATURES), ==,
-                    DMA_PINNING_OK);
+    request_ok(f, DMA_PINNING_OP_READY, FEATURES);
 }
 
 static uint64_t get_stat(Fixture *f, const char *name)
@@ -147,7 +156,8 @@ static void test_registers(Fixture *f, gconstpointer extra)
     g_assert_cmpint(reg64(f, DMA_PINNING_REG_LIMIT), ==, LIMIT_PAGES);
     g_assert_cmpint(reg32(f, DMA_PINNING_REG_ERROR), ==, 0);
     g_assert_cmphex(reg64(f, DMA_PINNING_REG_RESULT), ==, 0);
-    assert_state(f, DMA_PINNING_OFF, reg64(f, DMA_PINNING_REG_GENERATION));
+    assert_state(f, DMA_PINNING_STATE_OFF,
+                 reg64(f, DMA_PINNING_REG_GENERATION));
 
     /* All memory below the window is covered, by just enough bits */
     g_assert_cmphex(npages * 4096, ==, f->regs);
@@ -170,14 +180,15 @@ static void test_ignored_accesses(Fixture *f, gconstpointer extra)
     g_assert_cmphex(reg32(f, 0xffc), ==, 0);
 
     /* Read-only, half a request, undefined */
-    qtest_writel(f->qts, f->regs + DMA_PINNING_REG_STATE, DMA_PINNING_READY);
+    qtest_writel(f->qts, f->regs + DMA_PINNING_REG_STATE,
+                 DMA_PINNING_STATE_READY);
     qtest_writel(f->qts, f->regs + DMA_PINNING_REG_REQUEST,
                  DMA_PINNING_OP_READY);
     qtest_writeq(f->qts, f->regs + 0xff8, ~0ULL);
 
     g_assert_cmpint(get_stat(f, "ignored-accesses"), ==, 10);
     g_assert_cmpint(get_stat(f, "requests"), ==, 0);
-    assert_state(f, DMA_PINNING_OFF, generation);
+    assert_state(f, DMA_PINNING_STATE_OFF, generation);
 }
 
 static void test_handshake(Fixture *f, gconstpointer extra)
@@ -188,22 +199,21 @@ static void test_handshake(Fixture *f, gconstpointer extra)
     qtest_writeq(f->qts, f->bitmap, ~0ULL);
     qtest_writeq(f->qts, last, 1);
     be_ready(f);
-    assert_state(f, DMA_PINNING_READY, generation + 1);
-    g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==,
-                    DMA_PINNING_FEATURES);
+    assert_state(f, DMA_PINNING_STATE_READY, generation + 1);
+    g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==, FEATURES);
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0);
     g_assert_cmphex(qtest_readq(f->qts, last), ==, 0);
 
     qtest_writeq(f->qts, f->bitmap, 0x18);
     g_assert_cmpint(get_stat(f, "marked-pages"), ==, 2);
 
-    g_assert_cmpint(request(f, DMA_PINNING_OP_OFF, 0), ==, DMA_PINNING_OK);
-    assert_state(f, DMA_PINNING_OFF, generation + 2);
+    request_ok(f, DMA_PINNING_OP_OFF, 0);
+    assert_state(f, DMA_PINNING_STATE_OFF, generation + 2);
     g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==, 0);
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0);
 
-    g_assert_cmpint(request(f, DMA_PINNING_OP_OFF, 0), ==, DMA_PINNING_OK);
-    assert_state(f, DMA_PINNING_OFF, generation + 2);
+    request_ok(f, DMA_PINNING_OP_OFF, 0);
+    assert_state(f, DMA_PINNING_STATE_OFF, generation + 2);
 }
 
 static void assert_refused(Fixture *f, uint64_t req, uint8_t code)
@@ -220,29 +230,31 @@ static void assert_refused(Fixture *f, uint64_t req, uint8_t code)
 
 static void test_refused(Fixture *f, gconstpointer extra)
 {
-    assert_refused(f, 0, DMA_PINNING_ERR_OPCODE);
-    assert_refused(f, 5, DMA_PINNING_ERR_OPCODE);
-    assert_refused(f, 0xff, DMA_PINNING_ERR_OPCODE);
-    assert_refused(f, DMA_PINNING_OP_READY, DMA_PINNING_ERR_ARGUMENT);
-    assert_refused(f, DMA_PINNING_OP_READY | 2 << 16, DMA_PINNING_ERR_ARGUMENT);
-    assert_refused(f, DMA_PINNING_OP_READY | 5 << 16, DMA_PINNING_ERR_ARGUMENT);
+    assert_refused(f, 0, DMA_PINNING_CODE_OPCODE);
+    assert_refused(f, 5, DMA_PINNING_CODE_OPCODE);
+    assert_refused(f, 0xff, DMA_PINNING_CODE_OPCODE);
+    assert_refused(f, DMA_PINNING_OP_READY, DMA_PINNING_CODE_ARGUMENT);
+    assert_refused(f, DMA_PINNING_OP_READY | 2 << 16,
+                   DMA_PINNING_CODE_ARGUMENT);
+    assert_refused(f, DMA_PINNING_OP_READY | 5 << 16,
+                   DMA_PINNING_CODE_ARGUMENT);
     assert_refused(f, DMA_PINNING_OP_READY | 1 << 16 | 1 << 8,
-                   DMA_PINNING_ERR_ARGUMENT);
+                   DMA_PINNING_CODE_ARGUMENT);
     assert_refused(f, DMA_PINNING_OP_READY | 1 << 16 | 1ULL << 48,
-                   DMA_PINNING_ERR_ARGUMENT);
-    assert_refused(f, DMA_PINNING_OP_OFF | 1 << 16, DMA_PINNING_ERR_ARGUMENT);
+                   DMA_PINNING_CODE_ARGUMENT);
+    assert_refused(f, DMA_PINNING_OP_OFF | 1 << 16, DMA_PINNING_CODE_ARGUMENT);
     assert_refused(f, DMA_PINNING_OP_FROZEN | 1 << 16,
-                   DMA_PINNING_ERR_ARGUMENT);
-    assert_refused(f, DMA_PINNING_OP_FROZEN, DMA_PINNING_ERR_STATE);
+                   DMA_PINNING_CODE_ARGUMENT);
+    assert_refused(f, DMA_PINNING_OP_FROZEN, DMA_PINNING_CODE_STATE);
 
     be_ready(f);
-    assert_refused(f, DMA_PINNING_OP_READY | 1 << 16, DMA_PINNING_ERR_STATE);
-    assert_refused(f, ~0ULL, DMA_PINNING_ERR_ARGUMENT);
+    assert_refused(f, DMA_PINNING_OP_READY | 1 << 16, DMA_PINNING_CODE_STATE);
+    assert_refused(f, ~0ULL, DMA_PINNING_CODE_ARGUMENT);
 }
 
 static void test_rate_limit(Fixture *f, gconstpointer extra)
 {
-    const uint32_t busy = DMA_PINNING_ERR_BUSY;
+    const uint32_t busy = DMA_PINNING_CODE_BUSY;
 
     be_ready(f);
     qtest_clock_step(f->qts, 40 * 1000 * 1000);
@@ -250,7 +262,7 @@ static void test_rate_limit(Fixture *f, gconstpointer extra)
     g_assert_cmphex(request(f, DMA_PINNING_OP_READY, 1), ==, busy | 60 << 8);
     qtest_clock_step(f->qts, 59 * 1000 * 1000);
     g_assert_cmphex(request(f, DMA_PINNING_OP_READY, 1), ==, busy | 1 << 8);
-    g_assert_cmpint(reg32(f, DMA_PINNING_REG_STATE), ==, DMA_PINNING_OFF);
+    g_assert_cmpint(reg32(f, DMA_PINNING_REG_STATE), ==, DMA_PINNING_STATE_OFF);
     qtest_clock_step(f->qts, 1 * 1000 * 1000);
     be_ready(f);
 }
@@ -261,13 +273,13 @@ static void test_frozen(Fixture *f, gconstpointer extra)
 
     be_ready(f);
     qtest_writeq(f->qts, f->bitmap, 0xabcd);
-    g_assert_cmpint(request(f, DMA_PINNING_OP_FROZEN, 0), ==, DMA_PINNING_OK);
-    g_assert_cmpint(request(f, DMA_PINNING_OP_FROZEN, 0), ==, DMA_PINNING_OK);
-    assert_state(f, DMA_PINNING_FROZEN, generation + 2);
+    request_ok(f, DMA_PINNING_OP_FROZEN, 0);
+    request_ok(f, DMA_PINNING_OP_FROZEN, 0);
+    assert_state(f, DMA_PINNING_STATE_FROZEN, generation + 2);
 
     qtest_clock_step(f->qts, 100 * 1000 * 1000);
     be_ready(f);
-    assert_state(f, DMA_PINNING_READY, generation + 3);
+    assert_state(f, DMA_PINNING_STATE_READY, generation + 3);
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0xabcd);
 }
 
@@ -280,7 +292,7 @@ static void test_reset(Fixture *f, gconstpointer extra)
     qtest_writeq(f->qts, f->bitmap, ~0ULL);
 
     qtest_system_reset(f->qts);
-    assert_state(f, DMA_PINNING_OFF, generation + 1);
+    assert_state(f, DMA_PINNING_STATE_OFF, generation + 1);
     g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==, 0);
     g_assert_cmphex(reg64(f, DMA_PINNING_REG_RESULT), ==, 0);
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0);
@@ -311,7 +323,7 @@ static void test_wakeup(Fixture *f, gconstpointer extra)
     qtest_writeq(f->qts, f->bitmap, 0x11);
 
     suspend_and_wake(f->qts);
-    assert_state(f, DMA_PINNING_READY, generation);
+    assert_state(f, DMA_PINNING_STATE_READY, generation);
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0x11);
 }
 
@@ -350,9 +362,8 @@ static void test_migration(Fixture *f, gconstpointer extra)
 
     f->qts = qtest_initf(COMMAND_LINE "-incoming %s", uri);
     wait_for_migration(f->qts);
-    assert_state(f, DMA_PINNING_READY, generation);
-    g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==,
-                    DMA_PINNING_FEATURES);
+    assert_state(f, DMA_PINNING_STATE_READY, generation);
+    g_assert_cmphex(reg64(f, DMA_PINNING_REG_ACCEPTED), ==, FEATURES);
     g_assert_cmphex(qtest_readq(f->qts, f->bitmap), ==, 0x1234);
 
     close(fd);
@@ -361,7 +372,7 @@ static void test_migration(Fixture *f, gconstpointer extra)
 
 static void test_query(Fixture *f, gconstpointer extra)
 {
-    const uint32_t exempt = 1 << 8;
+    const uint32_t exempt = DMA_PINNING_QUERY_EXEMPT << 8;
 
     /* The LPC bridge of q35, an empty slot, an empty bus, another segment */
     g_assert_cmphex(request(f, DMA_PINNING_OP_QUERY, 0x00f8), ==, exempt);

@@ -2,7 +2,8 @@
  * DMA pinning device
  *
  * A guest tells by this device which of its pages assigned PCI devices may
- * access now. docs/specs/dma-pinning.rst is the contract with the guest.
+ * access now. docs/specs/dma-pinning.rst is the contract with the guest, its
+ * names and numbers are in standard-headers/linux/dma-pinning.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,58 +16,17 @@
 #include "hw/qdev-core.h"
 #include "qemu/notify.h"
 #include "qom/object.h"
+#include "standard-headers/linux/dma-pinning.h"
 
 #define TYPE_DMA_PINNING "dma-pinning"
 OBJECT_DECLARE_SIMPLE_TYPE(DMAPinningState, DMA_PINNING)
 
-#define DMA_PINNING_GRANULE     4096
-
-/* Register page */
+/* Bytes of guest-physical addresses that the registers take */
 #define DMA_PINNING_PAGE_SIZE   0x1000
-#define DMA_PINNING_REG_MAGIC           0x00
-#define DMA_PINNING_REG_VERSION         0x04
-#define DMA_PINNING_REG_SIZE            0x08
-#define DMA_PINNING_REG_GRANULE         0x0c
-#define DMA_PINNING_REG_OFFERED         0x10    /* 64 bits */
-#define DMA_PINNING_REG_ACCEPTED        0x18    /* 64 bits */
-#define DMA_PINNING_REG_NPAGES          0x20    /* 64 bits */
-#define DMA_PINNING_REG_STATE           0x28
-#define DMA_PINNING_REG_ERROR           0x2c
-#define DMA_PINNING_REG_GENERATION      0x30    /* 64 bits */
-#define DMA_PINNING_REG_LIMIT           0x38    /* 64 bits */
-#define DMA_PINNING_REG_REQUEST         0x40    /* 64 bits, write only */
-#define DMA_PINNING_REG_RESULT          0x48    /* 64 bits */
-#define DMA_PINNING_REGS_SIZE           0x50
 
-#define DMA_PINNING_MAGIC       0x4e495044      /* "DPIN" */
-#define DMA_PINNING_VERSION     1
-
-#define DMA_PINNING_FEATURE_MARKS               (1ULL << 0)
-#define DMA_PINNING_FEATURE_DEVICE_QUERY        (1ULL << 1)
+/* What this device offers to the guest */
 #define DMA_PINNING_FEATURES    (DMA_PINNING_FEATURE_MARKS | \
-                                 DMA_PINNING_FEATURE_DEVICE_QUERY)
-
-typedef enum DMAPinningMode {
-    DMA_PINNING_OFF = 0,        /* the guest is unaware */
-    DMA_PINNING_READY = 1,      /* the guest maintains the marks */
-    DMA_PINNING_FROZEN = 2,     /* marks of a crashed kernel, kept */
-} DMAPinningMode;
-
-enum {
-    DMA_PINNING_OP_READY = 1,
-    DMA_PINNING_OP_OFF = 2,
-    DMA_PINNING_OP_FROZEN = 3,
-    DMA_PINNING_OP_QUERY = 4,
-};
-
-typedef enum DMAPinningResult {
-    DMA_PINNING_OK = 0,
-    DMA_PINNING_ERR_OPCODE = 1,
-    DMA_PINNING_ERR_ARGUMENT = 2,
-    DMA_PINNING_ERR_STATE = 3,
-    DMA_PINNING_ERR_BUSY = 4,
-    DMA_PINNING_ERR_HOST = 5,
-} DMAPinningResult;
+                                 DMA_PINNING_FEATURE_QUERY)
 
 /*
  * Guest-physical window that the machine keeps free for the device: the
@@ -93,8 +53,8 @@ struct DMAPinningState {
     MemoryRegion bitmap;
 
     /* Guest-visible state, protected by the BQL */
-    uint32_t mode;              /* DMAPinningMode */
-    uint32_t error;             /* DMAPinningResult of the last request */
+    uint32_t state;             /* DMA_PINNING_STATE_... */
+    uint32_t error;             /* DMA_PINNING_CODE_... of the last request */
     uint64_t accepted;
     uint64_t generation;
     uint64_t result;
