@@ -32,9 +32,15 @@ unsigned long dma_pinning_adopt(struct dma_pinning *dp);
 void dma_pinning_enable(struct dma_pinning *dp);
 void dma_pinning_show(struct dma_pinning *dp, struct seq_file *m);
 
-/*
- * Both terms stay what they are while a driver is bound to @dev, so that a
- * mapping and its end agree on whether the pages were counted.
+/**
+ * dma_pinning_active() - do the pages that a device accesses need marks?
+ * @dev: the device
+ *
+ * The answer does not change while a driver is bound to @dev, so that a mapping
+ * and its end agree on whether its pages were counted.
+ *
+ * Context: any.
+ * Return: %true if they do.
  */
 static inline bool dma_pinning_active(struct device *dev)
 {

@@ -25,6 +25,10 @@
  * with the last count. A mark that is cleared late costs the host memory,
  * nothing else.
  *
+ * All of this is to pin a page, to mark it is to leave the touch to the caller,
+ * and to unpin it is the end of either. Hooks, counters and quota use the same
+ * words.
+ *
  * Life of a counter:
  *
  *	0			no mapping, and no mark
@@ -223,27 +227,27 @@ static u16 wait_while_busy(struct dma_pinning *dp, u16 *count)
 }
 
 /* Return: %false if there is no page left to be marked */
-static bool count_get(struct dma_pinning *dp, unsigned long pfn, u16 *count)
+static bool count_pin(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 {
 	u16 old = READ_ONCE(*count);
-	bool taken = false;
+	bool charged = false;
 
 	do {
 		if (unlikely(old == DMA_PINNING_BUSY))
 			old = wait_while_busy(dp, count);
 		if (unlikely(old >= DMA_PINNING_STUCK))
 			break;
-		if (!old && !taken) {
-			taken = dma_pinning_quota_take(&dp->quota);
-			if (unlikely(!taken))
+		if (!old && !charged) {
+			charged = dma_pinning_quota_pin(&dp->quota);
+			if (unlikely(!charged))
 				return false;
 		}
-		/* Acquires what count_put_last() released. Litmus: count-acquire */
+		/* Acquires what count_unpin_last() released. Litmus: count-acquire */
 	} while (!try_cmpxchg(count, &old, old + 1));
 
 	/* Somebody else was the first. */
-	if (unlikely(taken && old))
-		dma_pinning_quota_give(&dp->quota);
+	if (unlikely(charged && old))
+		dma_pinning_quota_unpin(&dp->quota);
 
 	if (unlikely(old + 1 == DMA_PINNING_STUCK)) {
 		count_event(dp, DMA_PINNING_SATURATED);
@@ -260,13 +264,14 @@ static bool count_get(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 static void restore_mark(struct dma_pinning *dp, unsigned long pfn)
 {
 	set_mark(dp, pfn);
-	/* As in dma_pinning_get(). Litmus: mark-touch */
+	/* As in dma_pinning_pin_pages(). Litmus: mark-touch */
 	smp_mb();
 	touch_page(dp, pfn, phys_to_virt(PFN_PHYS(pfn)));
 }
 
 /* Return: %false if the counter is not 1 any more */
-static bool count_put_last(struct dma_pinning *dp, unsigned long pfn, u16 *count)
+static bool count_unpin_last(struct dma_pinning *dp, unsigned long pfn,
+			     u16 *count)
 {
 	u16 busy = DMA_PINNING_BUSY;
 	unsigned long flags;
@@ -279,11 +284,11 @@ static bool count_put_last(struct dma_pinning *dp, unsigned long pfn, u16 *count
 	if (last) {
 		clear_bit_le(pfn, dp->marks);
 		/*
-		 * Pairs with the cmpxchg in count_get(): clear before set.
+		 * Pairs with the cmpxchg in count_pin(): clear before set.
 		 * Litmus: count-release
 		 */
 		if (likely(try_cmpxchg_release(count, &busy, 0)))
-			dma_pinning_quota_give(&dp->quota);
+			dma_pinning_quota_unpin(&dp->quota);
 		else
 			restore_mark(dp, pfn);
 	}
@@ -292,7 +297,7 @@ static bool count_put_last(struct dma_pinning *dp, unsigned long pfn, u16 *count
 	return last;
 }
 
-static void count_put(struct dma_pinning *dp, unsigned long pfn, u16 *count)
+static void count_unpin(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 {
 	u16 old = READ_ONCE(*count);
 
@@ -309,12 +314,12 @@ static void count_put(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 			count_event(dp, DMA_PINNING_KEPT);
 			return;
 		case 1:
-			if (count_put_last(dp, pfn, count))
+			if (count_unpin_last(dp, pfn, count))
 				return;
 			old = READ_ONCE(*count);
 			break;
 		default:
-			/* Our mark before the last clear. Litmus: count-put */
+			/* Our mark before the last clear. Litmus: count-unpin */
 			if (try_cmpxchg(count, &old, old - 1))
 				return;
 		}
@@ -326,11 +331,11 @@ static bool mark_for_good(struct dma_pinning *dp, unsigned long pfn)
 {
 	if (test_bit_le(pfn, dp->marks) || skip_mark)
 		return true;
-	if (!dma_pinning_quota_take(&dp->quota))
+	if (!dma_pinning_quota_pin(&dp->quota))
 		return false;
 	/* Marked once, paid once. The caller's barrier is before its touch. */
 	if (test_and_set_bit_le(pfn, dp->marks))
-		dma_pinning_quota_give(&dp->quota);
+		dma_pinning_quota_unpin(&dp->quota);
 	else
 		count_event(dp, DMA_PINNING_UNCOUNTED);
 	return true;
@@ -347,7 +352,7 @@ static bool mark_page(struct dma_pinning *dp, unsigned long pfn, bool all)
 	guard(rcu)();
 	count = dma_pinning_counter(dp, pfn);
 	if (likely(count)) {
-		if (!count_get(dp, pfn, count))
+		if (!count_pin(dp, pfn, count))
 			return false;
 		set_mark(dp, pfn);
 		return true;
@@ -378,8 +383,8 @@ static void after_page(unsigned long pfn)
 		dma_pinning_alive();
 }
 
-static void put_pages(struct dma_pinning *dp, unsigned long pfn,
-		      unsigned long end)
+static void unpin_range(struct dma_pinning *dp, unsigned long pfn,
+			unsigned long end)
 {
 	u16 *count;
 
@@ -387,13 +392,13 @@ static void put_pages(struct dma_pinning *dp, unsigned long pfn,
 		guard(rcu)();
 		count = dma_pinning_counter(dp, pfn);
 		if (likely(count))
-			count_put(dp, pfn, count);
+			count_unpin(dp, pfn, count);
 		after_page(pfn);
 	}
 }
 
 /* Return: %false if there are not enough pages left; nothing is counted then */
-static bool mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size,
+static bool mark_range(struct dma_pinning *dp, phys_addr_t phys, size_t size,
 		       bool all)
 {
 	unsigned long end = PFN_UP(phys + size);
@@ -404,7 +409,7 @@ static bool mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size,
 			count_event(dp, DMA_PINNING_OVER_LIMIT);
 			pr_err_ratelimited("mapping refused: the host's limit of %lu marked pages is reached\n",
 					   dp->quota.limit);
-			put_pages(dp, PHYS_PFN(phys), pfn);
+			unpin_range(dp, PHYS_PFN(phys), pfn);
 			return false;
 		}
 		after_page(pfn);
@@ -413,7 +418,7 @@ static bool mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size,
 }
 
 /**
- * dma_pinning_get() - count, mark and touch the pages of a buffer
+ * dma_pinning_pin_pages() - count, mark and touch the pages of a buffer
  * @dp: marks and counters
  * @phys: address of the buffer
  * @size: bytes
@@ -424,13 +429,13 @@ static bool mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size,
  * Return: %false if the host's limit is reached or a page cannot be touched;
  * nothing is counted then.
  */
-bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
+bool dma_pinning_pin_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 {
 	unsigned long end = PFN_UP(phys + size);
 	phys_addr_t addr = phys;
 	unsigned long pfn;
 
-	if (unlikely(!mark_pages(dp, phys, size, false)))
+	if (unlikely(!mark_range(dp, phys, size, false)))
 		return false;
 
 	/*
@@ -442,7 +447,7 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 
 	for (pfn = PHYS_PFN(phys); pfn < end; pfn++) {
 		if (unlikely(!touch_page(dp, pfn, phys_to_virt(addr)))) {
-			dma_pinning_put(dp, phys, size);
+			dma_pinning_unpin_pages(dp, phys, size);
 			return false;
 		}
 		addr = PFN_PHYS(pfn + 1);
@@ -452,23 +457,23 @@ bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 }
 
 /**
- * dma_pinning_put() - uncount the pages of a buffer
+ * dma_pinning_unpin_pages() - uncount the pages of a buffer
  * @dp: marks and counters
- * @phys: as given to dma_pinning_get() or dma_pinning_hold()
- * @size: as given to it
+ * @phys: as given to dma_pinning_pin_pages() or dma_pinning_mark_pages()
+ * @size: as given with @phys
  *
  * Pages whose count becomes zero lose their mark. A page that was not counted
  * is reported and left as it is.
  *
  * Context: any.
  */
-void dma_pinning_put(struct dma_pinning *dp, phys_addr_t phys, size_t size)
+void dma_pinning_unpin_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 {
-	put_pages(dp, PHYS_PFN(phys), PFN_UP(phys + size));
+	unpin_range(dp, PHYS_PFN(phys), PFN_UP(phys + size));
 }
 
 /**
- * dma_pinning_hold() - count and mark the pages of a buffer without a touch
+ * dma_pinning_mark_pages() - count and mark the pages of a buffer without a touch
  * @dp: marks and counters
  * @phys: address of the buffer
  * @size: bytes
@@ -479,11 +484,11 @@ void dma_pinning_put(struct dma_pinning *dp, phys_addr_t phys, size_t size)
  * Context: any.
  * Return: %false if the host's limit is reached; nothing is counted then.
  */
-bool dma_pinning_hold(struct dma_pinning *dp, phys_addr_t phys, size_t size)
+bool dma_pinning_mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 {
-	if (!mark_pages(dp, phys, size, true))
+	if (!mark_range(dp, phys, size, true))
 		return false;
-	/* As in dma_pinning_get(). Litmus: mark-touch */
+	/* As in dma_pinning_pin_pages(). Litmus: mark-touch */
 	smp_mb();
 	pause_before_touch();
 	return true;
@@ -492,17 +497,17 @@ bool dma_pinning_hold(struct dma_pinning *dp, phys_addr_t phys, size_t size)
 /* The slow halves of the hooks, see include/linux/dma-pinning.h. */
 bool __dma_pinning_pin(phys_addr_t phys, size_t size)
 {
-	return dma_pinning_get(dma_pinning, phys, size);
+	return dma_pinning_pin_pages(dma_pinning, phys, size);
 }
 
 void __dma_pinning_unpin(phys_addr_t phys, size_t size)
 {
-	dma_pinning_put(dma_pinning, phys, size);
+	dma_pinning_unpin_pages(dma_pinning, phys, size);
 }
 
 bool __dma_pinning_mark(phys_addr_t phys, size_t size)
 {
-	return dma_pinning_hold(dma_pinning, phys, size);
+	return dma_pinning_mark_pages(dma_pinning, phys, size);
 }
 
 /**

@@ -98,9 +98,9 @@ struct dma_pinning {
 	struct notifier_block	memory_nb;
 };
 
-bool dma_pinning_get(struct dma_pinning *dp, phys_addr_t phys, size_t size);
-void dma_pinning_put(struct dma_pinning *dp, phys_addr_t phys, size_t size);
-bool dma_pinning_hold(struct dma_pinning *dp, phys_addr_t phys, size_t size);
+bool dma_pinning_pin_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size);
+void dma_pinning_unpin_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size);
+bool dma_pinning_mark_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size);
 
 /* pinning_counters.c */
 int dma_pinning_counters_init(struct dma_pinning *dp);
@@ -137,9 +137,9 @@ static inline u16 *dma_pinning_counter(struct dma_pinning *dp, unsigned long pfn
 /* pinning_quota.c */
 int dma_pinning_quota_init(struct dma_pinning_quota *quota, unsigned long limit);
 void dma_pinning_quota_exit(struct dma_pinning_quota *quota);
-bool dma_pinning_quota_take(struct dma_pinning_quota *quota);
-void dma_pinning_quota_give(struct dma_pinning_quota *quota);
-void dma_pinning_quota_force(struct dma_pinning_quota *quota, unsigned long n);
+bool dma_pinning_quota_pin(struct dma_pinning_quota *quota);
+void dma_pinning_quota_unpin(struct dma_pinning_quota *quota);
+void dma_pinning_quota_adopt(struct dma_pinning_quota *quota, unsigned long n);
 unsigned long dma_pinning_quota_used(struct dma_pinning_quota *quota);
 
 #if IS_ENABLED(CONFIG_KUNIT)

@@ -274,7 +274,7 @@ static void adopt_section(struct dma_pinning *dp, unsigned long nr)
 	for (; pfn < end; pfn++) {
 		if (!test_bit_le(pfn, dp->marks))
 			continue;
-		dma_pinning_quota_force(&dp->quota, 1);
+		dma_pinning_quota_adopt(&dp->quota, 1);
 		atomic_long_inc(&dp->events[DMA_PINNING_INHERITED]);
 		if (counts && counts[pfn % DMA_PINNING_SECTION_PAGES] !=
 			      DMA_PINNING_NOT_RAM)

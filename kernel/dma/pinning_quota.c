@@ -6,17 +6,18 @@
  * marks beyond it: the device that uses them then faults. So mappings that would
  * go over the limit are refused here, where a driver can deal with it.
  *
- * A page is taken from the quota before its mark is set, and given back after its
- * mark is clear. At all times
+ * A page is pinned here before its mark is set, and unpinned after its mark is
+ * clear. At all times
  *
  *	marked pages <= reserved <= limit
  *
- * and reserved - marked is what the stocks of all CPUs have, plus what is between
- * the two: a mapping takes from its CPU's stock, and its end gives to it, so that
- * usually no cache line moves between CPUs. An empty stock is filled from what is
- * left below the limit, a full one returns some. When little is left, CPUs take
- * single pages, and when nothing is left, single pages from the stocks of others,
- * so that the limit can be used up whatever CPU has given back last.
+ * and reserved - marked is what the stocks of all CPUs have, plus the pages that
+ * are between the two steps. Pinning a page takes one from the CPU's stock and
+ * unpinning gives one to it, so that usually no cache line moves between CPUs. An
+ * empty stock is filled from what is left below the limit, a full one returns
+ * some. When little is left, CPUs take single pages, and when nothing is left,
+ * single pages from the stocks of others, so that the limit can be used up
+ * whichever CPU has unpinned last.
  *
  * Pages on their way between a stock and the reserve are in neither for a moment.
  * Then a CPU that needs the very last page may find none and refuse its mapping,
@@ -99,7 +100,7 @@ static bool steal(struct dma_pinning_quota *quota)
 }
 
 /* With interrupts off, to hold pages back from other CPUs for a short time only. */
-static bool take_slowly(struct dma_pinning_quota *quota)
+static bool pin_slowly(struct dma_pinning_quota *quota)
 {
 	unsigned long flags;
 	bool taken = false;
@@ -119,18 +120,18 @@ static bool take_slowly(struct dma_pinning_quota *quota)
 }
 
 /**
- * dma_pinning_quota_take() - ask for a page's mark
+ * dma_pinning_quota_pin() - a page is going to be marked
  * @quota: the quota
  *
  * Context: any.
  * Return: %false if the limit is reached.
  */
-bool dma_pinning_quota_take(struct dma_pinning_quota *quota)
+bool dma_pinning_quota_pin(struct dma_pinning_quota *quota)
 {
 	/* If we move to another CPU now, it is still a stock. */
 	if (likely(atomic_dec_if_positive(raw_cpu_ptr(quota->stock)) >= 0))
 		return true;
-	return take_slowly(quota);
+	return pin_slowly(quota);
 }
 
 static void return_batch(struct dma_pinning_quota *quota, atomic_t *stock)
@@ -150,12 +151,12 @@ static void return_batch(struct dma_pinning_quota *quota, atomic_t *stock)
 }
 
 /**
- * dma_pinning_quota_give() - a page's mark has been cleared
- * @quota: the quota that it was taken from
+ * dma_pinning_quota_unpin() - a page's mark has been cleared
+ * @quota: the quota that the page was pinned in
  *
  * Context: any.
  */
-void dma_pinning_quota_give(struct dma_pinning_quota *quota)
+void dma_pinning_quota_unpin(struct dma_pinning_quota *quota)
 {
 	atomic_t *stock = raw_cpu_ptr(quota->stock);
 
@@ -165,24 +166,24 @@ void dma_pinning_quota_give(struct dma_pinning_quota *quota)
 }
 
 /**
- * dma_pinning_quota_force() - count marks that are there already
+ * dma_pinning_quota_adopt() - count marks that are there already
  * @quota: the quota
- * @n: pages, which are never given back; may exceed the limit, and then nothing
- *	else can be taken
+ * @n: pages, which are never unpinned; may exceed the limit, and then nothing
+ *	else can be pinned
  *
- * Context: before the first dma_pinning_quota_take().
+ * Context: before the first dma_pinning_quota_pin().
  */
-void dma_pinning_quota_force(struct dma_pinning_quota *quota, unsigned long n)
+void dma_pinning_quota_adopt(struct dma_pinning_quota *quota, unsigned long n)
 {
 	atomic_long_add(n, &quota->reserved);
 }
 
 /**
- * dma_pinning_quota_used() - pages that have been taken and not given back
+ * dma_pinning_quota_used() - pages that are pinned
  * @quota: the quota
  *
  * Context: any.
- * Return: how many; exact while nobody takes or gives.
+ * Return: how many; exact while nobody pins or unpins.
  */
 unsigned long dma_pinning_quota_used(struct dma_pinning_quota *quota)
 {

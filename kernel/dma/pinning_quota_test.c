@@ -27,27 +27,23 @@ static void test_exactly_the_limit(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 
 	pinning_test_set_limit(test, 4);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						4 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 4 * PAGE_SIZE));
 	expect_marks(test, 0xf);
 	expect_no_events(test);
 
 	/* Pages that are marked cost nothing more, one more page is too much. */
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						4 * PAGE_SIZE));
-	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys + 4 * PAGE_SIZE,
-						 1));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, pin(ctx, ctx->phys + 4 * PAGE_SIZE, 1));
 	expect_marks(test, 0xf);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_OVER_LIMIT), 1);
 
 	/* One page is given back, one can be had. */
-	dma_pinning_put(ctx->dp, ctx->phys, 4 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, 4 * PAGE_SIZE);
 	expect_marks(test, 0xf);
-	dma_pinning_put(ctx->dp, ctx->phys, PAGE_SIZE);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + 4 * PAGE_SIZE,
-						1));
+	unpin(ctx, ctx->phys, PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + 4 * PAGE_SIZE, 1));
 	expect_marks(test, 0x1e);
-	dma_pinning_put(ctx->dp, ctx->phys + PAGE_SIZE, 4 * PAGE_SIZE);
+	unpin(ctx, ctx->phys + PAGE_SIZE, 4 * PAGE_SIZE);
 	expect_marks(test, 0);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 }
@@ -59,12 +55,10 @@ static void test_refused_and_undone(struct kunit *test)
 	int i;
 
 	pinning_test_set_limit(test, 5);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + 2 * PAGE_SIZE,
-						2 * PAGE_SIZE));
-	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys + 7,
-						 TEST_PAGES * PAGE_SIZE - 7));
-	KUNIT_EXPECT_FALSE(test, dma_pinning_hold(ctx->dp, ctx->phys,
-						  TEST_PAGES * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + 2 * PAGE_SIZE, 2 * PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, pin(ctx, ctx->phys + 7,
+				     TEST_PAGES * PAGE_SIZE - 7));
+	KUNIT_EXPECT_FALSE(test, mark(ctx, ctx->phys, TEST_PAGES * PAGE_SIZE));
 	for (i = 0; i < TEST_PAGES; i++)
 		KUNIT_EXPECT_EQ_MSG(test, *counter(ctx, i), i == 2 || i == 3,
 				    "page %d", i);
@@ -73,8 +67,7 @@ static void test_refused_and_undone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 
 	/* And nothing got lost: the rest of the limit is there. */
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + 4 * PAGE_SIZE,
-						3 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + 4 * PAGE_SIZE, 3 * PAGE_SIZE));
 	expect_marks(test, 0x7c);
 }
 
@@ -84,9 +77,8 @@ static void test_first_page_refused(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 
 	pinning_test_set_limit(test, 1);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 8));
-	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys + PAGE_SIZE + 8,
-						 8));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 8));
+	KUNIT_EXPECT_FALSE(test, pin(ctx, ctx->phys + PAGE_SIZE + 8, 8));
 	expect_marks(test, 0x1);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 }
@@ -98,13 +90,12 @@ static void test_uncounted_pages_count(struct kunit *test)
 
 	pinning_test_set_limit(test, 2);
 	*counter(ctx, 0) = DMA_PINNING_NOT_RAM;
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 2 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 2 * PAGE_SIZE));
 	expect_marks(test, 0x3);
-	dma_pinning_put(ctx->dp, ctx->phys, 2 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, 2 * PAGE_SIZE);
 	expect_marks(test, 0x1);
 
-	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys + PAGE_SIZE,
-						 2 * PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, pin(ctx, ctx->phys + PAGE_SIZE, 2 * PAGE_SIZE));
 	expect_marks(test, 0x1);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_OVER_LIMIT), 1);
 }
@@ -123,11 +114,11 @@ static void test_other_stock(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, used(ctx), 0);
 
 	for (i = 0; i < 64; i++)
-		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_take(quota));
-	KUNIT_EXPECT_FALSE(test, dma_pinning_quota_take(quota));
+		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_pin(quota));
+	KUNIT_EXPECT_FALSE(test, dma_pinning_quota_pin(quota));
 	KUNIT_EXPECT_EQ(test, used(ctx), 64);
 	for (i = 0; i < 64; i++)
-		dma_pinning_quota_give(quota);
+		dma_pinning_quota_unpin(quota);
 	KUNIT_EXPECT_EQ(test, used(ctx), 0);
 }
 
@@ -141,19 +132,19 @@ static void test_stock(struct kunit *test)
 
 	pinning_test_set_limit(test, 1UL << 20);
 	migrate_disable();
-	KUNIT_EXPECT_TRUE(test, dma_pinning_quota_take(quota));
+	KUNIT_EXPECT_TRUE(test, dma_pinning_quota_pin(quota));
 	reserved = atomic_long_read(&quota->reserved);
 	KUNIT_EXPECT_GT(test, reserved, 1);
 	for (i = 0; i < 1000; i++) {
-		dma_pinning_quota_give(quota);
-		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_take(quota));
+		dma_pinning_quota_unpin(quota);
+		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_pin(quota));
 	}
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&quota->reserved), reserved);
 
 	for (i = 1; i < 1000; i++)
-		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_take(quota));
+		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_pin(quota));
 	for (i = 0; i < 1000; i++)
-		dma_pinning_quota_give(quota);
+		dma_pinning_quota_unpin(quota);
 	KUNIT_EXPECT_LE(test, atomic_long_read(&quota->reserved), 3 * quota->batch);
 	migrate_enable();
 	KUNIT_EXPECT_EQ(test, used(ctx), 0);
@@ -162,13 +153,13 @@ static void test_stock(struct kunit *test)
 struct crowd {
 	struct pinning_test	*ctx;
 	struct rnd_state	rnd;
-	atomic_t		*taken;
+	atomic_t		*pinned;
 	unsigned long		limit;
 	unsigned long		excess;
 	unsigned long		refused;
 };
 
-/* Takes and gives; all threads together never have more than the limit. */
+/* Pins and unpins; all threads together never have more than the limit. */
 static int crowd_thread(void *arg)
 {
 	struct crowd *c = arg;
@@ -178,24 +169,24 @@ static int crowd_thread(void *arg)
 
 	for (round = 0; round < CROWD_ROUNDS; round++) {
 		if (prandom_u32_state(&c->rnd) % 2) {
-			if (dma_pinning_quota_take(quota)) {
+			if (dma_pinning_quota_pin(quota)) {
 				have++;
-				if (atomic_inc_return(c->taken) > c->limit)
+				if (atomic_inc_return(c->pinned) > c->limit)
 					c->excess++;
 			} else {
 				c->refused++;
 			}
 		} else if (have) {
 			have--;
-			atomic_dec(c->taken);
-			dma_pinning_quota_give(quota);
+			atomic_dec(c->pinned);
+			dma_pinning_quota_unpin(quota);
 		}
 		if (!(round % 16))
 			cond_resched();
 	}
 	while (have--) {
-		atomic_dec(c->taken);
-		dma_pinning_quota_give(quota);
+		atomic_dec(c->pinned);
+		dma_pinning_quota_unpin(quota);
 	}
 	return 0;
 }
@@ -204,7 +195,7 @@ static void crowd(struct kunit *test, unsigned long limit, bool refusals)
 {
 	struct pinning_test *ctx = test->priv;
 	unsigned long refused = 0;
-	atomic_t taken = ATOMIC_INIT(0);
+	atomic_t pinned = ATOMIC_INIT(0);
 	struct crowd *c;
 	int i;
 
@@ -214,7 +205,7 @@ static void crowd(struct kunit *test, unsigned long limit, bool refusals)
 	for (i = 0; i < CROWD_THREADS; i++) {
 		c[i].ctx = ctx;
 		c[i].limit = limit;
-		c[i].taken = &taken;
+		c[i].pinned = &pinned;
 		prandom_seed_state(&c[i].rnd, i + 1);
 	}
 	run_threads(test, crowd_thread, c, sizeof(*c), CROWD_THREADS);
@@ -227,8 +218,8 @@ static void crowd(struct kunit *test, unsigned long limit, bool refusals)
 
 	/* All of it can be had afterwards, by one CPU. */
 	for (i = 0; i < limit; i++)
-		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_take(&ctx->dp->quota));
-	KUNIT_EXPECT_FALSE(test, dma_pinning_quota_take(&ctx->dp->quota));
+		KUNIT_EXPECT_TRUE(test, dma_pinning_quota_pin(&ctx->dp->quota));
+	KUNIT_EXPECT_FALSE(test, dma_pinning_quota_pin(&ctx->dp->quota));
 }
 
 static void test_concurrent_small_limit(struct kunit *test)
@@ -278,9 +269,9 @@ static void expect_counted(struct kunit *test, unsigned long pfn)
 {
 	struct pinning_test *ctx = test->priv;
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, PFN_PHYS(pfn), 1));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, PFN_PHYS(pfn), 1));
 	KUNIT_EXPECT_TRUE(test, test_bit_le(pfn, ctx->marks));
-	dma_pinning_put(ctx->dp, PFN_PHYS(pfn), 1);
+	unpin(ctx, PFN_PHYS(pfn), 1);
 	KUNIT_EXPECT_FALSE(test, test_bit_le(pfn, ctx->marks));
 	expect_no_events(test);
 }
@@ -344,14 +335,14 @@ static void test_memory_in_use(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 
 	KUNIT_EXPECT_EQ(test, announce(ctx, MEM_GOING_ONLINE, first, 4), 0);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, PFN_PHYS(first), 1));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, PFN_PHYS(first), 1));
 	KUNIT_EXPECT_EQ(test, announce(ctx, MEM_OFFLINE, first, 4), 0);
 	KUNIT_EXPECT_EQ(test, count_of(ctx->dp, first), 1);
 	KUNIT_EXPECT_EQ(test, count_of(ctx->dp, first + 1), DMA_PINNING_NOT_RAM);
 
 	KUNIT_EXPECT_EQ(test, announce(ctx, MEM_GOING_ONLINE, first, 4), 0);
 	KUNIT_EXPECT_EQ(test, count_of(ctx->dp, first), 1);
-	dma_pinning_put(ctx->dp, PFN_PHYS(first), 1);
+	unpin(ctx, PFN_PHYS(first), 1);
 	KUNIT_EXPECT_FALSE(test, test_bit_le(first, ctx->marks));
 	KUNIT_EXPECT_EQ(test, used(ctx), 0);
 	KUNIT_EXPECT_EQ(test, announce(ctx, MEM_OFFLINE, first, 4), 0);
@@ -376,9 +367,9 @@ static void test_adopt(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, used(ctx), 3);
 
 	/* Mappings of the new kernel come and go, the marks stay. */
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 3 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 3 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, used(ctx), 4);
-	dma_pinning_put(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, 3 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, used(ctx), 3);
 	KUNIT_EXPECT_TRUE(test, marked(ctx, 0));
 	KUNIT_EXPECT_TRUE(test, marked(ctx, 1));
@@ -388,8 +379,8 @@ static void test_adopt(struct kunit *test)
 	/* Also that of memory that comes back later. */
 	KUNIT_EXPECT_EQ(test, announce(ctx, MEM_GOING_ONLINE, first, 2), 0);
 	KUNIT_EXPECT_EQ(test, count_of(ctx->dp, first), DMA_PINNING_STUCK);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, PFN_PHYS(first), 1));
-	dma_pinning_put(ctx->dp, PFN_PHYS(first), 1);
+	KUNIT_EXPECT_TRUE(test, pin(ctx, PFN_PHYS(first), 1));
+	unpin(ctx, PFN_PHYS(first), 1);
 	KUNIT_EXPECT_TRUE(test, test_bit_le(first, ctx->marks));
 	KUNIT_EXPECT_EQ(test, used(ctx), 3);
 }
@@ -405,9 +396,9 @@ static void test_adopt_too_many(struct kunit *test)
 		set_bit_le(ctx->pfn + i, ctx->marks);
 	KUNIT_EXPECT_EQ(test, dma_pinning_adopt(ctx->dp), 3);
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 3 * PAGE_SIZE));
-	dma_pinning_put(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
-	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 3 * PAGE_SIZE));
+	unpin(ctx, ctx->phys, 3 * PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, pin(ctx, ctx->phys, 4 * PAGE_SIZE));
 	expect_marks(test, 0x7);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_OVER_LIMIT), 1);
 }

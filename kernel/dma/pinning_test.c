@@ -127,19 +127,19 @@ static void test_count(struct kunit *test)
 {
 	struct pinning_test *ctx = test->priv;
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 8));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 8));
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 1);
 	expect_marks(test, 0x1);
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + 8, 8));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + 8, 8));
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 2);
 	expect_marks(test, 0x1);
 
-	dma_pinning_put(ctx->dp, ctx->phys, 8);
+	unpin(ctx, ctx->phys, 8);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 1);
 	expect_marks(test, 0x1);
 
-	dma_pinning_put(ctx->dp, ctx->phys + 8, 8);
+	unpin(ctx, ctx->phys + 8, 8);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 0);
 	expect_marks(test, 0);
 	expect_no_events(test);
@@ -151,14 +151,14 @@ static void test_overlap(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 	phys_addr_t second = ctx->phys + 2 * PAGE_SIZE;
 
-	dma_pinning_get(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
-	dma_pinning_get(ctx->dp, second, 3 * PAGE_SIZE);
+	pin(ctx, ctx->phys, 3 * PAGE_SIZE);
+	pin(ctx, second, 3 * PAGE_SIZE);
 	expect_marks(test, 0x1f);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 2), 2);
 
-	dma_pinning_put(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, 3 * PAGE_SIZE);
 	expect_marks(test, 0x1c);
-	dma_pinning_put(ctx->dp, second, 3 * PAGE_SIZE);
+	unpin(ctx, second, 3 * PAGE_SIZE);
 	expect_marks(test, 0);
 	expect_no_events(test);
 }
@@ -187,10 +187,9 @@ static void test_page_crossing(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		phys_addr_t phys = ctx->phys + cases[i].offset;
 
-		KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, phys,
-							cases[i].size));
+		KUNIT_EXPECT_TRUE(test, pin(ctx, phys, cases[i].size));
 		expect_marks(test, cases[i].mask);
-		dma_pinning_put(ctx->dp, phys, cases[i].size);
+		unpin(ctx, phys, cases[i].size);
 		expect_marks(test, 0);
 	}
 	expect_no_events(test);
@@ -205,8 +204,8 @@ static void test_touch_keeps_data(struct kunit *test)
 	for (i = 0; i < TEST_PAGES * PAGE_SIZE; i++)
 		buf[i] = i * 7 + (i >> PAGE_SHIFT);
 
-	dma_pinning_get(ctx->dp, ctx->phys + 3, TEST_PAGES * PAGE_SIZE - 3);
-	dma_pinning_put(ctx->dp, ctx->phys + 3, TEST_PAGES * PAGE_SIZE - 3);
+	pin(ctx, ctx->phys + 3, TEST_PAGES * PAGE_SIZE - 3);
+	unpin(ctx, ctx->phys + 3, TEST_PAGES * PAGE_SIZE - 3);
 
 	for (i = 0; i < TEST_PAGES * PAGE_SIZE; i++)
 		if (buf[i] != (u8)(i * 7 + (i >> PAGE_SHIFT)))
@@ -218,22 +217,22 @@ static void test_saturation_is_sticky(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 	u16 *count = counter(ctx, 0);
 
-	dma_pinning_get(ctx->dp, ctx->phys, 1);
+	pin(ctx, ctx->phys, 1);
 	*count = DMA_PINNING_STUCK - 2;
-	dma_pinning_get(ctx->dp, ctx->phys, 1);
+	pin(ctx, ctx->phys, 1);
 	KUNIT_EXPECT_EQ(test, *count, DMA_PINNING_STUCK - 1);
-	dma_pinning_put(ctx->dp, ctx->phys, 1);
+	unpin(ctx, ctx->phys, 1);
 	KUNIT_EXPECT_EQ(test, *count, DMA_PINNING_STUCK - 2);
 	expect_no_events(test);
 
-	dma_pinning_get(ctx->dp, ctx->phys, 1);
-	dma_pinning_get(ctx->dp, ctx->phys, 1);
+	pin(ctx, ctx->phys, 1);
+	pin(ctx, ctx->phys, 1);
 	KUNIT_EXPECT_EQ(test, *count, DMA_PINNING_STUCK);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_SATURATED), 1);
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 1));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 1));
 	KUNIT_EXPECT_EQ(test, *count, DMA_PINNING_STUCK);
-	dma_pinning_put(ctx->dp, ctx->phys, 1);
+	unpin(ctx, ctx->phys, 1);
 	KUNIT_EXPECT_EQ(test, *count, DMA_PINNING_STUCK);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_SATURATED), 1);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_KEPT), 1);
@@ -241,15 +240,14 @@ static void test_saturation_is_sticky(struct kunit *test)
 }
 
 /* Ends of mappings that were never counted change nothing. */
-static void test_unbalanced_put(struct kunit *test)
+static void test_unbalanced_unpin(struct kunit *test)
 {
 	struct pinning_test *ctx = test->priv;
 
-	KUNIT_ASSERT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + PAGE_SIZE,
-						2 * PAGE_SIZE));
+	KUNIT_ASSERT_TRUE(test, pin(ctx, ctx->phys + PAGE_SIZE, 2 * PAGE_SIZE));
 	*counter(ctx, 1) = DMA_PINNING_BUSY;
 
-	dma_pinning_put(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, 3 * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 0);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 1), DMA_PINNING_BUSY);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 2), 0);
@@ -258,7 +256,7 @@ static void test_unbalanced_put(struct kunit *test)
 
 	/* Page 0 works as before. */
 	*counter(ctx, 1) = 0;
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 1));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 1));
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 1);
 }
 
@@ -270,16 +268,15 @@ static void test_no_counter(struct kunit *test)
 	*counter(ctx, 1) = DMA_PINNING_NOT_RAM;
 	*counter(ctx, 2) = DMA_PINNING_NOT_RAM;
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						3 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 3 * PAGE_SIZE));
 	expect_marks(test, 0x7);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNCOUNTED), 2);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 1), DMA_PINNING_NOT_RAM);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 2), DMA_PINNING_NOT_RAM);
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + PAGE_SIZE, 1));
-	dma_pinning_put(ctx->dp, ctx->phys + PAGE_SIZE, 1);
-	dma_pinning_put(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + PAGE_SIZE, 1));
+	unpin(ctx, ctx->phys + PAGE_SIZE, 1);
+	unpin(ctx, ctx->phys, 3 * PAGE_SIZE);
 	expect_marks(test, 0x6);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNCOUNTED), 2);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
@@ -291,15 +288,13 @@ static void test_out_of_coverage(struct kunit *test)
 
 	ctx->dp->npages = ctx->pfn + 1;
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						2 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 2 * PAGE_SIZE));
 	expect_marks(test, 0x1);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_hold(ctx->dp, ctx->phys + PAGE_SIZE,
-						 PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, mark(ctx, ctx->phys + PAGE_SIZE, PAGE_SIZE));
 	expect_marks(test, 0x1);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_OUTSIDE), 2);
 
-	dma_pinning_put(ctx->dp, ctx->phys, 2 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, 2 * PAGE_SIZE);
 	expect_marks(test, 0);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 }
@@ -312,50 +307,48 @@ static void test_mmio(struct kunit *test)
 
 	*counter(ctx, 1) = DMA_PINNING_NOT_RAM;
 	SetPageReserved(page);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						2 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 2 * PAGE_SIZE));
 	ClearPageReserved(page);
 	expect_marks(test, 0x1);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 1), DMA_PINNING_NOT_RAM);
 	expect_no_events(test);
 
 	/* No struct page at all. */
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, PFN_PHYS(max_pfn) * 64,
-						PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, PFN_PHYS(max_pfn) * 64, PAGE_SIZE));
 	expect_no_events(test);
 }
 
 /* The same counters without a touch; what is no memory to us is marked, too. */
-static void test_hold(struct kunit *test)
+static void test_mark(struct kunit *test)
 {
 	struct pinning_test *ctx = test->priv;
 
 	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_hold(ctx->dp, ctx->phys, PAGE_SIZE + 1));
+	KUNIT_EXPECT_TRUE(test, mark(ctx, ctx->phys, PAGE_SIZE + 1));
 	kunit_deactivate_static_stub(test, dma_pinning_touch);
 	KUNIT_EXPECT_EQ(test, ctx->touched, 0);
 	expect_marks(test, 0x3);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 1);
-	dma_pinning_put(ctx->dp, ctx->phys, PAGE_SIZE + 1);
+	unpin(ctx, ctx->phys, PAGE_SIZE + 1);
 	expect_marks(test, 0);
 	expect_no_events(test);
 
 	*counter(ctx, 1) = DMA_PINNING_NOT_RAM;
 	SetPageReserved(ctx->page + 1);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_hold(ctx->dp, ctx->phys, 2 * PAGE_SIZE));
-	dma_pinning_put(ctx->dp, ctx->phys, 2 * PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, mark(ctx, ctx->phys, 2 * PAGE_SIZE));
+	unpin(ctx, ctx->phys, 2 * PAGE_SIZE);
 	ClearPageReserved(ctx->page + 1);
 	expect_marks(test, 0x2);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNCOUNTED), 1);
 }
 
-static bool get_in_oops(struct pinning_test *ctx)
+static bool pin_in_oops(struct pinning_test *ctx)
 {
 	bool done;
 
 	preempt_disable();
 	oops_in_progress++;
-	done = dma_pinning_get(ctx->dp, ctx->phys, 1);
+	done = pin(ctx, ctx->phys, 1);
 	oops_in_progress--;
 	preempt_enable();
 	return done;
@@ -369,18 +362,18 @@ static void test_busy_in_oops(struct kunit *test)
 {
 	struct pinning_test *ctx = test->priv;
 
-	KUNIT_ASSERT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 1));
+	KUNIT_ASSERT_TRUE(test, pin(ctx, ctx->phys, 1));
 	*counter(ctx, 0) = DMA_PINNING_BUSY;
 	clear_bit_le(ctx->pfn, ctx->marks);
 
-	KUNIT_EXPECT_TRUE(test, get_in_oops(ctx));
+	KUNIT_EXPECT_TRUE(test, pin_in_oops(ctx));
 	expect_marks(test, 0x1);
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), DMA_PINNING_STUCK);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNCOUNTED), 1);
 
 	/* Somebody else maps, the first one unmaps: the page stays marked. */
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 1));
-	dma_pinning_put(ctx->dp, ctx->phys, 1);
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 1));
+	unpin(ctx, ctx->phys, 1);
 	expect_marks(test, 0x1);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 }
@@ -392,15 +385,13 @@ static void test_every_page_touched(struct kunit *test)
 
 	ctx->bad_pfn = ULONG_MAX;
 	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys + 5,
-						3 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + 5, 3 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, ctx->touched, 4);
 	/* Pages that are marked already are touched as well. */
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						TEST_PAGES * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, TEST_PAGES * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, ctx->touched, 4 + TEST_PAGES);
-	dma_pinning_put(ctx->dp, ctx->phys, TEST_PAGES * PAGE_SIZE);
-	dma_pinning_put(ctx->dp, ctx->phys + 5, 3 * PAGE_SIZE);
+	unpin(ctx, ctx->phys, TEST_PAGES * PAGE_SIZE);
+	unpin(ctx, ctx->phys + 5, 3 * PAGE_SIZE);
 	kunit_deactivate_static_stub(test, dma_pinning_touch);
 	KUNIT_EXPECT_EQ(test, ctx->touched, 4 + TEST_PAGES);
 	expect_no_events(test);
@@ -423,11 +414,10 @@ static void test_long_buffer(struct kunit *test)
 	kunit_activate_static_stub(test, dma_pinning_alive, count_alive);
 	ctx->bad_pfn = ULONG_MAX;
 	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, PFN_PHYS(pages),
-						pages * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, PFN_PHYS(pages), pages * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, ctx->touched, pages);
 	KUNIT_EXPECT_EQ(test, ctx->alive, 2 * 16);
-	dma_pinning_put(ctx->dp, PFN_PHYS(pages), pages * PAGE_SIZE);
+	unpin(ctx, PFN_PHYS(pages), pages * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, ctx->alive, 3 * 16);
 	expect_marks(test, 0);
 }
@@ -438,14 +428,12 @@ static void test_untouchable(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 	int i;
 
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys, 1));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 1));
 
 	ctx->bad_pfn = ctx->pfn + 2;
 	kunit_activate_static_stub(test, dma_pinning_touch, touch_most);
-	KUNIT_EXPECT_FALSE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						 4 * PAGE_SIZE));
-	KUNIT_EXPECT_TRUE(test, dma_pinning_get(ctx->dp, ctx->phys,
-						2 * PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, pin(ctx, ctx->phys, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys, 2 * PAGE_SIZE));
 	kunit_deactivate_static_stub(test, dma_pinning_touch);
 
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 2);
@@ -465,11 +453,11 @@ static void test_read_only(struct kunit *test)
 	unsigned long second = (unsigned long)ctx->buf + PAGE_SIZE;
 	bool done, again;
 
-	dma_pinning_get(ctx->dp, ctx->phys, 1);
+	pin(ctx, ctx->phys, 1);
 	KUNIT_ASSERT_EQ(test, set_memory_ro(second, 1), 0);
-	done = dma_pinning_get(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+	done = pin(ctx, ctx->phys, 3 * PAGE_SIZE);
 	KUNIT_ASSERT_EQ(test, set_memory_rw(second, 1), 0);
-	again = dma_pinning_get(ctx->dp, ctx->phys + PAGE_SIZE, 1);
+	again = pin(ctx, ctx->phys + PAGE_SIZE, 1);
 
 	KUNIT_EXPECT_FALSE(test, done);
 	KUNIT_EXPECT_TRUE(test, again);
@@ -495,15 +483,15 @@ static void test_uncached(struct kunit *test)
 		else
 			ret = set_pages_array_wc(&page, 1);
 		KUNIT_ASSERT_EQ(test, ret, 0);
-		done = dma_pinning_get(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+		done = pin(ctx, ctx->phys, 3 * PAGE_SIZE);
 		KUNIT_ASSERT_EQ(test, set_pages_array_wb(&page, 1), 0);
-		again = dma_pinning_get(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+		again = pin(ctx, ctx->phys, 3 * PAGE_SIZE);
 
 		KUNIT_EXPECT_FALSE(test, done);
 		KUNIT_EXPECT_TRUE(test, again);
 		KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNCACHED), i + 1);
 		expect_marks(test, 0x7);
-		dma_pinning_put(ctx->dp, ctx->phys, 3 * PAGE_SIZE);
+		unpin(ctx, ctx->phys, 3 * PAGE_SIZE);
 		expect_marks(test, 0);
 	}
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNTOUCHABLE), 0);
@@ -519,7 +507,7 @@ static void test_mmio_untouched(struct kunit *test)
 	*counter(ctx, 0) = DMA_PINNING_NOT_RAM;
 	SetPageReserved(ctx->page);
 	KUNIT_ASSERT_EQ(test, set_memory_ro(addr, 1), 0);
-	done = dma_pinning_get(ctx->dp, ctx->phys, 1);
+	done = pin(ctx, ctx->phys, 1);
 	KUNIT_ASSERT_EQ(test, set_memory_rw(addr, 1), 0);
 	ClearPageReserved(ctx->page);
 
@@ -547,13 +535,13 @@ static int storm_thread(void *arg)
 		phys_addr_t phys = ctx->phys + first * PAGE_SIZE + 1;
 		size_t size = n * PAGE_SIZE - 1;
 
-		if (!dma_pinning_get(ctx->dp, phys, size))
+		if (!pin(ctx, phys, size))
 			s->lost++;
 		if (!(round % 16))
 			cond_resched();
 		for (i = first; i < first + n; i++)
 			s->lost += !marked(ctx, i);
-		dma_pinning_put(ctx->dp, phys, size);
+		unpin(ctx, phys, size);
 	}
 	return 0;
 }
@@ -586,11 +574,11 @@ static struct kunit_case dma_pinning_cases[] = {
 	KUNIT_CASE(test_page_crossing),
 	KUNIT_CASE(test_touch_keeps_data),
 	KUNIT_CASE(test_saturation_is_sticky),
-	KUNIT_CASE(test_unbalanced_put),
+	KUNIT_CASE(test_unbalanced_unpin),
 	KUNIT_CASE(test_no_counter),
 	KUNIT_CASE(test_out_of_coverage),
 	KUNIT_CASE(test_mmio),
-	KUNIT_CASE(test_hold),
+	KUNIT_CASE(test_mark),
 	KUNIT_CASE(test_busy_in_oops),
 	KUNIT_CASE(test_every_page_touched),
 	KUNIT_CASE(test_long_buffer),

@@ -36,6 +36,22 @@ void run_threads(struct kunit *test, int (*fn)(void *arg), void *args, size_t si
 		 int n);
 size_t marks_bytes(void);
 
+/* The functions under test, for a buffer in the test's own object. */
+static inline bool pin(struct pinning_test *ctx, phys_addr_t phys, size_t size)
+{
+	return dma_pinning_pin_pages(ctx->dp, phys, size);
+}
+
+static inline bool mark(struct pinning_test *ctx, phys_addr_t phys, size_t size)
+{
+	return dma_pinning_mark_pages(ctx->dp, phys, size);
+}
+
+static inline void unpin(struct pinning_test *ctx, phys_addr_t phys, size_t size)
+{
+	dma_pinning_unpin_pages(ctx->dp, phys, size);
+}
+
 static inline bool marked(struct pinning_test *ctx, int i)
 {
 	return test_bit_le(ctx->pfn + i, ctx->marks);

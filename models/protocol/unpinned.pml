@@ -653,8 +653,8 @@ inline touch(v, p, f, put)
 	od
 }
 
-/* count_get() */
-inline count_get(p)
+/* count_pin() */
+inline count_pin(p)
 {
 	if
 	:: count[0] != BUSY -> p = 0
@@ -678,10 +678,10 @@ inline set_mark(v, p)
 #endif
 
 /*
- * count_put(): locked operations, so the store buffer is empty. The caller's last
- * step comes with the first.
+ * count_unpin(): locked operations, so the store buffer is empty. The caller's
+ * last step comes with the first.
  */
-inline count_put(v, p)
+inline count_unpin(v, p)
 {
 	atomic {
 		store_buffer[v] == 0 ->
@@ -720,7 +720,7 @@ proctype vcpu(byte v)
 		v == 0 || round < ROUNDS;
 		round = (v == 0 -> 0 : round + 1);
 #endif
-		count_get(p)
+		count_pin(p)
 	   };
 #ifdef BREAK_TOUCH_FIRST
 		touch(v, p, f, put);
@@ -749,7 +749,7 @@ progress:		skip
 		:: true
 		fi;
 #endif
-		count_put(v, p);
+		count_unpin(v, p);
 #ifdef BREAK_CLEAR_EARLY
 		atomic { busy[p]--; p = 0 }
 #else
