@@ -10,28 +10,28 @@
  *   ACTIVE	the host relies on our marks
  *   INACTIVE	no service, or not one that we can use; nothing is marked
  *
- * A mapping that was made uncounted must not end as a counted one. So the decision
+ * A mapping that began uncounted must not end as a counted one. So the decision
  * comes before any PCI driver is bound, a service that appears later is refused,
- * and each PCI device gets its answer, exempt or not, before each probe. Both
- * hold while a driver is bound.
+ * and each PCI device gets its answer, exempt or not, before each probe. Neither
+ * changes while a driver is bound.
  *
- * Devices on other buses are always marked, as they may belong to a passed-
- * through device; none that does DMA has a driver before fs_initcall.
+ * Devices on other buses are never exempt, as they may belong to a passed-through
+ * device; none that does DMA has a driver before fs_initcall.
  *
  * The host must not rely on marks that nobody makes, and it remembers what a former
- * kernel has told it. So what is said to it, beside READY, is
+ * kernel has requested. So beside READY, we request
  *
  *   OFF	whenever we find a service that we do not use, and before the next
- *		kernel is started, after all devices are shut down: no marks
- *   FROZEN	before a crash kernel is started: devices may still access what is
- *		marked, so the marks stay; and by a kernel that finds READY, because
- *		its predecessor has not said anything
+ *		kernel starts, after all devices are shut down: no marks
+ *   FROZEN	before a crash kernel starts: devices may still access what is
+ *		marked, so the marks stay; and when we find READY, because the former
+ *		kernel has ended without a request
  *
  * A kernel that becomes READY from FROZEN inherits the marks and keeps them.
  *
  * Locks: service.lock serializes requests to the host, which has one result
- * register; nothing else is taken inside it. The last words, OFF and FROZEN, do not
- * wait for it nor read the result. service.state is written by the driver's
+ * register; nothing else is taken inside it. The last words, OFF and FROZEN,
+ * neither wait for it nor read the result. service.state is written by the driver's
  * probe and by its initcalls, which do not run at the same time, and is read
  * without a lock. The mappings of registers and bitmap stay when the state is
  * ACTIVE, even if the firmware takes the device away.
@@ -146,7 +146,7 @@ static int request_once(u64 request, u16 *value)
 	return code_to_errno(FIELD_GET(DMA_PINNING_MASK_CODE, result));
 }
 
-/* Errors: those of code_to_errno(), or -EPROTO if another request was answered. */
+/* Return: as code_to_errno(), or -EPROTO if another request was answered */
 static int request(u8 opcode, u32 argument, u16 *value)
 {
 	u64 request = FIELD_PREP(DMA_PINNING_MASK_OPCODE, opcode) |
@@ -207,8 +207,7 @@ static bool service_announced(void)
  * Asks the host whether the pages that @pdev accesses need marks.
  *
  * Context: process, with the device locked. May sleep.
- * Return: 0, or -EPROBE_DEFER while it is not known whether anything is to be
- * marked at all.
+ * Return: 0, or -EPROBE_DEFER while it is undecided whether the service is used.
  */
 int dma_pinning_pci_configure(struct pci_dev *pdev)
 {
@@ -237,8 +236,8 @@ static void service_decide(enum service_state state)
 /**
  * dma_pinning_service_active() - does the host rely on our marks?
  *
- * Then the memory must not be replaced by an image of another boot: counters and
- * marks would be of different times.
+ * If so, hibernation must not replace memory by an image of another boot: its
+ * counters would not match the marks.
  *
  * Context: any.
  * Return: %true if it does.
@@ -372,8 +371,8 @@ static void unmap_marks(void *marks)
 }
 
 /*
- * What a former kernel has left in READY is frozen, so that the host keeps it: its
- * devices may still be at work.
+ * Freeze the marks that a former kernel has left in READY, so that the host keeps
+ * them: its devices may still be at work.
  */
 static int take_over(struct device *dev)
 {
@@ -461,7 +460,7 @@ static int try_service(struct device *dev, struct resource *bitmap)
 	return ret;
 }
 
-/* With the registers mapped. Unless it succeeds, the host does without marks. */
+/* With the registers mapped. If it fails, the host is told to do without marks. */
 static int start_service(struct device *dev, struct resource *bitmap)
 {
 	u32 magic = reg_read32(DMA_PINNING_REG_MAGIC);
@@ -521,7 +520,7 @@ static int dma_pinning_probe(struct platform_device *pdev)
 
 /*
  * The firmware has taken the device away. There is no way back while devices have
- * mappings, so the marks go on, to where the host has them.
+ * mappings, so marking goes on, in the bitmap that the host has.
  */
 static void dma_pinning_remove(struct platform_device *pdev)
 {
@@ -551,7 +550,10 @@ static int __init dma_pinning_init(void)
 }
 fs_initcall(dma_pinning_init);
 
-/* Apart from the above, so that PCI drivers do not wait for ever without that. */
+/*
+ * A separate initcall, so that PCI drivers do not wait forever when the one above
+ * is blacklisted.
+ */
 static int __init dma_pinning_decide(void)
 {
 	if (service.state != SERVICE_UNDECIDED)

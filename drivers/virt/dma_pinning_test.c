@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests for the driver of a host's DMA pinning service, against registers of a
- * service that the test plays. Included by dma_pinning.c.
+ * Tests for the driver of a host's DMA pinning service. The test plays the host,
+ * by its registers. Included by dma_pinning.c.
  *
- * What each test asks: whatever happens, in which state does the host end up?
+ * Each test checks in which state the host ends up, whatever happens.
  */
 #include <kunit/device.h>
 #include <kunit/static_stub.h>
@@ -73,7 +73,7 @@ static u64 fake_read64(unsigned int reg)
 	}
 }
 
-/* Return: a result code, as the contract says */
+/* Return: the code that the contract requires */
 static unsigned int fake_request(struct service_test *t, u64 opcode)
 {
 	switch (opcode) {
@@ -353,7 +353,7 @@ static void test_takeover(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, test_bit_le(max_pfn - 1, t->marks));
 }
 
-/* The end of the kernel does not wait for a request that somebody was stopped in. */
+/* The last words do not wait for a CPU that was stopped within a request. */
 static void test_last_words(struct kunit *test)
 {
 	struct service_test *t = test->priv;
@@ -373,7 +373,7 @@ static void test_last_words(struct kunit *test)
 			DMA_PINNING_OP_OFF);
 }
 
-/* Without a service in use, a crash has nothing to say. */
+/* Without a service in use, a crash requests nothing. */
 static void test_silent_crash(struct kunit *test)
 {
 	struct service_test *t = test->priv;

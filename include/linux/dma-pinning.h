@@ -49,12 +49,12 @@ static inline bool dma_pinning_active(struct device *dev)
 }
 
 /**
- * dma_pinning_add_pgmap() - ZONE_DEVICE memory is about to be made
+ * dma_pinning_add_pgmap() - ZONE_DEVICE memory is about to be added
  * @pgmap: describes it
  * @range: the part of it
  *
- * Makes counters for its pages, or else each page that a device gets would be
- * marked for good.
+ * Makes counters for its pages. Without them, each page that a device gets would
+ * stay marked for good.
  *
  * Context: process, may sleep.
  * Return: 0 or -ENOMEM.
@@ -123,8 +123,8 @@ static inline void dma_pinning_remove_pgmap(struct dev_pagemap *pgmap,
  * @size: bytes
  *
  * Context: any. Does not allocate or sleep.
- * Return: %false if a page cannot be touched, or the host allows no more marks;
- * the mapping must fail, and nothing is left to be undone.
+ * Return: %false if a page cannot be touched or the host allows no more marks;
+ * the mapping must fail, and there is nothing to undo.
  */
 static inline bool dma_pinning_pin(struct device *dev, phys_addr_t phys,
 				   size_t size)
@@ -161,7 +161,7 @@ static inline void dma_pinning_unpin(struct device *dev, phys_addr_t phys,
  *
  * Context: any. Does not allocate or sleep.
  * Return: %false if the host allows no more marks; the mapping must fail, and
- * nothing is left to be undone.
+ * there is nothing to undo.
  */
 static inline bool dma_pinning_mark(struct device *dev, phys_addr_t phys,
 				    size_t size)

@@ -18,21 +18,20 @@
  * because the host, when it is about to take a page, first removes what the
  * guest's CPUs can write through and only then reads the mark: either the host
  * sees the mark, or the touch faults and makes the host bring the page back.
- * Both steps are done for every mapping, also when the page was counted and
- * marked already: the CPU that did it may not have touched the page yet.
+ * Both steps are done for every mapping, even if the page is counted and marked
+ * already: the CPU that did so may not have touched it yet.
  *
  * When the device has finished, the page is uncounted, and its mark is cleared
  * with the last count. A mark that is cleared late costs the host memory,
  * nothing else.
  *
- * All of this is to pin a page, to mark it is to leave the touch to the caller,
- * and to unpin it is the end of either. Hooks, counters and quota use the same
- * words.
+ * All of this together is to pin a page. To mark it leaves the touch to the caller,
+ * and to unpin it is the end of either. Hooks, counters and quota share these words.
  *
  * Life of a counter:
  *
  *	0			no mapping, and no mark
- *	1 ..			mappings; marked once the first user has got there
+ *	1 ..			mappings; the first user marks the page
  *	DMA_PINNING_STUCK	saturated, inherited from a former kernel, or left
  *				BUSY: never changes again, marked for good
  *	DMA_PINNING_BUSY	the last user clears the mark; others wait
@@ -41,12 +40,12 @@
  * BUSY keeps "the count becomes 0" and "the mark is cleared" together.
  * Otherwise a new user could count and mark in between, and lose its mark. It is
  * held with interrupts off for two stores, so waiting for it is short and cannot
- * deadlock; only a CPU that was stopped for a crash may hold it for ever, see
+ * deadlock; only a CPU that was stopped for a crash may hold it forever, see
  * wait_while_busy().
  *
- * The host keeps marked pages up to a limit. A page that gets a mark takes one
- * page of it, a mapping for which there is none is refused: pinning_quota.c.
- * Counters come and go with the memory that they are for: pinning_counters.c.
+ * The host keeps marked pages up to a limit. A mapping that would exceed it is
+ * refused, see pinning_quota.c. Counters come and go with the memory that they
+ * are for, see pinning_counters.c.
  *
  * Everything here but creation is lockless, does not allocate and runs in any
  * context: counters and quota are atomic, counters live as long as their memory,
@@ -137,7 +136,7 @@ static void count_event(struct dma_pinning *dp, enum dma_pinning_event event)
 	atomic_long_inc(&dp->events[event]);
 }
 
-/* What every mapping reads has cache lines without anything that is counted. */
+/* What every mapping reads shares no cache line with what often changes. */
 static_assert(offsetof(struct dma_pinning, quota.stock) / SMP_CACHE_BYTES <
 	      offsetof(struct dma_pinning, quota.reserved) / SMP_CACHE_BYTES ||
 	      !IS_ENABLED(CONFIG_SMP));
@@ -206,8 +205,8 @@ static bool touch_page(struct dma_pinning *dp, unsigned long pfn, void *addr)
 
 /*
  * A CPU that was stopped by an NMI may have left BUSY behind. The others must
- * get through their last words even so. The page stays marked for good then, and
- * so their end of the mapping changes nothing: it must not uncount others.
+ * still get their last words out, so they give up and mark the page for good.
+ * The end of their mapping then changes nothing: it must not uncount other users.
  */
 static u16 wait_while_busy(struct dma_pinning *dp, u16 *count)
 {
@@ -226,7 +225,7 @@ static u16 wait_while_busy(struct dma_pinning *dp, u16 *count)
 	return old;
 }
 
-/* Return: %false if there is no page left to be marked */
+/* Return: %false if the limit is reached */
 static bool count_pin(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 {
 	u16 old = READ_ONCE(*count);
@@ -245,7 +244,7 @@ static bool count_pin(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 		/* Acquires what count_unpin_last() released. Litmus: count-acquire */
 	} while (!try_cmpxchg(count, &old, old + 1));
 
-	/* Somebody else was the first. */
+	/* Another user was first and has counted the mark. */
 	if (unlikely(charged && old))
 		dma_pinning_quota_unpin(&dp->quota);
 
@@ -258,8 +257,8 @@ static bool count_pin(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 }
 
 /*
- * Somebody has given up waiting for us, and its device may use the page already:
- * bring mark and page back.
+ * Another CPU has given up waiting for us, and its device may use the page
+ * already: bring mark and page back.
  */
 static void restore_mark(struct dma_pinning *dp, unsigned long pfn)
 {
@@ -269,7 +268,7 @@ static void restore_mark(struct dma_pinning *dp, unsigned long pfn)
 	touch_page(dp, pfn, phys_to_virt(PFN_PHYS(pfn)));
 }
 
-/* Return: %false if the counter is not 1 any more */
+/* Return: %false if the counter is no longer 1 */
 static bool count_unpin_last(struct dma_pinning *dp, unsigned long pfn,
 			     u16 *count)
 {
@@ -277,7 +276,7 @@ static bool count_unpin_last(struct dma_pinning *dp, unsigned long pfn,
 	unsigned long flags;
 	bool last;
 
-	/* A mapping made by an interrupt here would wait for us. */
+	/* An interrupt that maps the page on this CPU would wait forever. */
 	local_irq_save(flags);
 	/* Litmus: count-busy */
 	last = cmpxchg(count, 1, DMA_PINNING_BUSY) == 1;
@@ -326,14 +325,14 @@ static void count_unpin(struct dma_pinning *dp, unsigned long pfn, u16 *count)
 	}
 }
 
-/* Return: %false if there is no page left to be marked */
+/* Return: %false if the limit is reached */
 static bool mark_for_good(struct dma_pinning *dp, unsigned long pfn)
 {
 	if (test_bit_le(pfn, dp->marks) || skip_mark)
 		return true;
 	if (!dma_pinning_quota_pin(&dp->quota))
 		return false;
-	/* Marked once, paid once. The caller's barrier is before its touch. */
+	/* One mark counts once. The caller's barrier is before its touch. */
 	if (test_and_set_bit_le(pfn, dp->marks))
 		dma_pinning_quota_unpin(&dp->quota);
 	else
@@ -343,7 +342,7 @@ static bool mark_for_good(struct dma_pinning *dp, unsigned long pfn)
 
 /*
  * @all: mark the page even if it is not known to be memory.
- * Return: %false if there is no page left to be marked
+ * Return: %false if the limit is reached
  */
 static bool mark_page(struct dma_pinning *dp, unsigned long pfn, bool all)
 {
@@ -368,8 +367,8 @@ static bool mark_page(struct dma_pinning *dp, unsigned long pfn, bool all)
 }
 
 /*
- * The host may have to bring back each page of a large buffer. A mapping may be
- * made in atomic context, so we can't give the CPU away; but it isn't stuck.
+ * The host may have to bring back each page of a large buffer, and in atomic
+ * context we can't reschedule meanwhile. Tell the watchdogs that we aren't stuck.
  */
 VISIBLE_IF_KUNIT void dma_pinning_alive(void)
 {
@@ -397,7 +396,7 @@ static void unpin_range(struct dma_pinning *dp, unsigned long pfn,
 	}
 }
 
-/* Return: %false if there are not enough pages left; nothing is counted then */
+/* Return: %false if the limit is reached; nothing is counted then */
 static bool mark_range(struct dma_pinning *dp, phys_addr_t phys, size_t size,
 		       bool all)
 {
@@ -439,8 +438,8 @@ bool dma_pinning_pin_pages(struct dma_pinning *dp, phys_addr_t phys, size_t size
 		return false;
 
 	/*
-	 * Pairs with the host's barrier between the removal of the guest's
-	 * access to a page and the look at its mark. Litmus: mark-touch
+	 * Pairs with the host's barrier between removing the guest's access to
+	 * a page and reading its mark. Litmus: mark-touch
 	 */
 	smp_mb();
 	pause_before_touch();
@@ -577,8 +576,8 @@ unsigned long dma_pinning_adopt(struct dma_pinning *dp)
  * dma_pinning_enable() - count, mark and touch from now on
  * @dp: made by dma_pinning_create(), stays in use for good
  *
- * No device that is not exempt may have a mapping, since its end would be
- * uncounted.
+ * No device that is not exempt may have a mapping yet: its end would uncount
+ * what was never counted.
  *
  * Context: process, may sleep.
  */
@@ -589,7 +588,7 @@ void dma_pinning_enable(struct dma_pinning *dp)
 	static_branch_enable(&dma_pinning_key);
 }
 
-/* Can devices get addresses of this ZONE_DEVICE memory that are not MMIO? */
+/* Can devices get this ZONE_DEVICE memory mapped as memory, not as MMIO? */
 static bool pgmap_counted(struct dev_pagemap *pgmap)
 {
 	return pgmap->type != MEMORY_DEVICE_PRIVATE &&
@@ -617,9 +616,9 @@ void __dma_pinning_remove_pgmap(struct dev_pagemap *pgmap, struct range *range)
  * @dp: marks and counters
  * @m: where to print to
  *
- * "limit" is in pages, like "mapped" and "marked", and "reserved" is what is
- * taken of it, with what the CPUs have in stock. The other values are explained
- * at enum dma_pinning_event.
+ * "limit" is in pages, like "mapped" and "marked"; "reserved" is how much of it
+ * is in use, including what the CPUs have in stock. The other values are
+ * explained at enum dma_pinning_event.
  *
  * Context: process, may sleep.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files of the marking of pages (kernel/dma/pinning*.c) share among
- * themselves and with their unit tests.
+ * What the files that mark pages for DMA (kernel/dma/pinning*.c) share with each
+ * other and with their unit tests.
  */
 #ifndef _KERNEL_DMA_PINNING_H
 #define _KERNEL_DMA_PINNING_H
@@ -19,21 +19,21 @@
 #define DMA_PINNING_NOT_RAM	((u16)0xfffe)
 #define DMA_PINNING_BUSY	((u16)0xffff)
 
-/* Counters are made and freed for so many pages at once. */
+/* Counters are made and freed for this many pages at once. */
 #define DMA_PINNING_SECTION_SHIFT	15
 #define DMA_PINNING_SECTION_PAGES	BIT(DMA_PINNING_SECTION_SHIFT)
 
-/* So many pages of a buffer between two signs of life for the watchdogs. */
+/* Long buffers touch the watchdogs each time this many pages are done. */
 #define DMA_PINNING_BATCH	1024
 
 /**
- * enum dma_pinning_event - things that should be rare, and are counted
+ * enum dma_pinning_event - rare events, which are counted
  * @DMA_PINNING_SATURATED: pages whose counter has saturated
  * @DMA_PINNING_KEPT: ends of a mapping that left a saturated counter alone
  * @DMA_PINNING_UNBALANCED: ends of a mapping that was not counted; they
  *	changed nothing
- * @DMA_PINNING_UNCOUNTED: pages marked for good, since they have no counter
- *	or it was not to be had
+ * @DMA_PINNING_UNCOUNTED: pages marked for good, because they have no counter
+ *	or it was left BUSY
  * @DMA_PINNING_INHERITED: marks of a former kernel, kept for good
  * @DMA_PINNING_OUTSIDE: pages beyond what the service covers, left unmarked
  * @DMA_PINNING_UNTOUCHABLE: mappings refused because a touch failed
@@ -117,7 +117,7 @@ unsigned long dma_pinning_counters_in_use(struct dma_pinning *dp);
  * @dp: marks and counters
  * @pfn: any number
  *
- * Context: in an RCU read-side critical section, to whose end the counter exists.
+ * Context: an RCU read-side critical section; the counter exists until it ends.
  * Return: the counter, or NULL if the page has none.
  */
 static inline u16 *dma_pinning_counter(struct dma_pinning *dp, unsigned long pfn)

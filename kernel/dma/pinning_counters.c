@@ -3,22 +3,22 @@
  * Counters of mappings, one for each page of memory.
  *
  * Memory comes and goes: DIMMs and virtio-mem at run time, persistent memory and
- * other ZONE_DEVICE memory with its driver. So counters are made in sections, and
- * a table with a pointer for each section of what the bitmap covers finds them.
- * In a section, pages that are no memory have the value DMA_PINNING_NOT_RAM.
+ * other ZONE_DEVICE memory with its driver. So counters are made in sections,
+ * which are found through a table with a pointer for each section that the bitmap
+ * covers. In a section, pages that are not memory have the value
+ * DMA_PINNING_NOT_RAM.
  *
- * Counters are there before the first page of new memory can be given to a device:
+ * Counters exist before the first page of new memory can be given to a device:
  * the notifier for memory that goes online makes them, and memremap_pages() asks
  * for them. If there is not enough memory for them, the new memory is refused.
  *
- * When memory has gone, so have its counters, except those that are not 0, which
- * a driver has left behind that did not unmap. They and their marks stay, because
- * the device may still use the address, until the driver unmaps; and with them the
- * section.
+ * Counters go with their memory, except those that are not 0 because a driver did
+ * not unmap. The device may still use the address, so these counters, their marks
+ * and their section stay.
  *
- * Locks: resize_lock serializes additions and removals, and is all that writes
- * to the table. Readers are in RCU read-side critical sections. A counter leaves
- * or gets DMA_PINNING_NOT_RAM while no mapping of its page exists or can be made.
+ * Locks: resize_lock serializes additions and removals; only its holder writes to
+ * the table. Readers are in RCU read-side critical sections. A counter changes
+ * from or to DMA_PINNING_NOT_RAM only while its page is not mapped and cannot be.
  */
 #define pr_fmt(fmt) "dma-pinning: " fmt
 
@@ -75,7 +75,7 @@ static void free_unused_section(struct dma_pinning *dp, unsigned long nr)
 	kvfree_rcu_mightsleep(counts);
 }
 
-/* A page that has a mark already keeps it, and it is paid for. */
+/* A page that is marked already keeps its mark, which the quota has counted. */
 static void start_counting(struct dma_pinning *dp, u16 *counts, unsigned long pfn)
 {
 	u16 *count = &counts[pfn % DMA_PINNING_SECTION_PAGES];
@@ -169,7 +169,7 @@ int dma_pinning_counters_add(struct dma_pinning *dp, unsigned long pfn,
 }
 
 /**
- * dma_pinning_counters_remove() - memory has gone
+ * dma_pinning_counters_remove() - free the counters of memory that has gone
  * @dp: marks and counters
  * @pfn: first page
  * @nr_pages: pages, none of which can be mapped any more
@@ -214,7 +214,7 @@ static int add_all_memory(struct dma_pinning *dp)
 {
 	int ret = walk_system_ram_range(0, dp->npages, dp, add_system_ram);
 
-	/* UML does not list its memory, but has nothing else either. */
+	/* UML does not list its memory, but has no other pages. */
 	if (ret < 0)
 		ret = dma_pinning_counters_add(dp, 0, max_pfn);
 	return ret ? -ENOMEM : 0;
@@ -238,7 +238,7 @@ int dma_pinning_counters_init(struct dma_pinning *dp)
 	if (!dp->sections)
 		return -ENOMEM;
 
-	/* First this, so that no memory is missed in between. */
+	/* Register first, so that no memory is missed in between. */
 	dp->memory_nb.notifier_call = memory_notify_counters;
 	if (register_memory_notifier(&dp->memory_nb) || add_all_memory(dp)) {
 		dma_pinning_counters_exit(dp);

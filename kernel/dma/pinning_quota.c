@@ -2,9 +2,9 @@
 /*
  * How many pages may be marked at a time.
  *
- * The host keeps marked pages up to a limit, and takes pages in spite of their
- * marks beyond it: the device that uses them then faults. So mappings that would
- * go over the limit are refused here, where a driver can deal with it.
+ * The host keeps marked pages up to a limit. Beyond it, the host takes pages in
+ * spite of their marks, and the device that uses them faults. So refuse mappings
+ * that would exceed the limit, which a driver can deal with.
  *
  * A page is pinned here before its mark is set, and unpinned after its mark is
  * clear. At all times
@@ -19,9 +19,9 @@
  * single pages from the stocks of others, so that the limit can be used up
  * whichever CPU has unpinned last.
  *
- * Pages on their way between a stock and the reserve are in neither for a moment.
- * Then a CPU that needs the very last page may find none and refuse its mapping,
- * although one is about to be there; it looks several times.
+ * A page that moves between a stock and the reserve is in neither for a moment. A
+ * CPU that needs the very last page may miss it then, so it looks several times
+ * before it refuses the mapping.
  *
  * There is no lock: stocks are changed by atomic operations, because any CPU takes
  * from them, and mappings are made in any context.
@@ -33,11 +33,11 @@
 #include <linux/processor.h>
 #include "pinning.h"
 
-/* Not more than this in one go, so that stocks hold back little. */
+/* The largest batch: stocks must not hold back much. */
 #define BATCH_MAX	64
-/* A CPU's share of the limit that may lie in its stock is one of so many parts. */
+/* A batch is at most this part of a CPU's share of the limit. */
 #define STOCK_PARTS	8
-/* How often to look before the quota counts as used up. */
+/* How often to look for a page before the limit counts as reached. */
 #define TRIES		4
 
 /**
@@ -99,7 +99,7 @@ static bool steal(struct dma_pinning_quota *quota)
 	return false;
 }
 
-/* With interrupts off, to hold pages back from other CPUs for a short time only. */
+/* Interrupts are off, so that pages are out of reach of other CPUs only briefly. */
 static bool pin_slowly(struct dma_pinning_quota *quota)
 {
 	unsigned long flags;
@@ -128,7 +128,7 @@ static bool pin_slowly(struct dma_pinning_quota *quota)
  */
 bool dma_pinning_quota_pin(struct dma_pinning_quota *quota)
 {
-	/* If we move to another CPU now, it is still a stock. */
+	/* If we migrate, any CPU's stock is as good. */
 	if (likely(atomic_dec_if_positive(raw_cpu_ptr(quota->stock)) >= 0))
 		return true;
 	return pin_slowly(quota);

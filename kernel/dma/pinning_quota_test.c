@@ -37,7 +37,7 @@ static void test_exactly_the_limit(struct kunit *test)
 	expect_marks(test, 0xf);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_OVER_LIMIT), 1);
 
-	/* One page is given back, one can be had. */
+	/* One page is unpinned, one can be pinned. */
 	unpin(ctx, ctx->phys, 4 * PAGE_SIZE);
 	expect_marks(test, 0xf);
 	unpin(ctx, ctx->phys, PAGE_SIZE);
@@ -66,7 +66,7 @@ static void test_refused_and_undone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_OVER_LIMIT), 2);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 
-	/* And nothing got lost: the rest of the limit is there. */
+	/* Nothing is lost: the rest of the limit can be used. */
 	KUNIT_EXPECT_TRUE(test, pin(ctx, ctx->phys + 4 * PAGE_SIZE, 3 * PAGE_SIZE));
 	expect_marks(test, 0x7c);
 }
@@ -236,7 +236,7 @@ static void test_concurrent_large_limit(struct kunit *test)
  * Memory that comes and goes
  */
 
-/* What the kernel says of memory: sections above those that the machine has. */
+/* Stands in for memory hotplug, above the memory that the machine has. */
 static int announce(struct pinning_test *ctx, unsigned long action,
 		    unsigned long pfn, unsigned long nr_pages)
 {

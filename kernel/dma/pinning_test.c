@@ -60,7 +60,7 @@ void pinning_test_exit(struct kunit *test)
 	kvfree(ctx->marks);
 }
 
-/* Instead of all memory; nothing may be marked yet. */
+/* By default all memory may be marked. Call it before anything is. */
 void pinning_test_set_limit(struct kunit *test, unsigned long limit)
 {
 	struct pinning_test *ctx = test->priv;
@@ -260,7 +260,7 @@ static void test_unbalanced_unpin(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, *counter(ctx, 0), 1);
 }
 
-/* Should there be memory without a counter, it is marked for good, and paid once. */
+/* Memory without a counter is marked for good, and counts once against the limit. */
 static void test_no_counter(struct kunit *test)
 {
 	struct pinning_test *ctx = test->priv;
@@ -318,7 +318,7 @@ static void test_mmio(struct kunit *test)
 	expect_no_events(test);
 }
 
-/* The same counters without a touch; what is no memory to us is marked, too. */
+/* Counted, but not touched; even what is not known as memory is marked. */
 static void test_mark(struct kunit *test)
 {
 	struct pinning_test *ctx = test->priv;
@@ -404,7 +404,7 @@ static void count_alive(void)
 	ctx->alive++;
 }
 
-/* A buffer that takes long, in a context that cannot sleep, is no lockup. */
+/* A long buffer in atomic context does not look like a lockup. */
 static void test_long_buffer(struct kunit *test)
 {
 	const unsigned long pages = 16 * DMA_PINNING_BATCH;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the suites that test the marking of pages have in common: marks and counters
- * of their own, and a buffer of a few pages.
+ * Shared by the suites that test the marking of pages: marks and counters of their
+ * own, and a buffer of a few pages.
  */
 #ifndef _KERNEL_DMA_PINNING_TEST_H
 #define _KERNEL_DMA_PINNING_TEST_H

@@ -9,8 +9,8 @@
 struct page;
 
 /*
- * UML serves the unit tests: it has no devices that a host passes through,
- * and no pages that the touch could fault on. Litmus: mark-touch
+ * UML is for the unit tests: it has no devices that a host passes through, and
+ * no pages that the touch could fault on. Litmus: mark-touch
  */
 static inline bool arch_dma_pinning_touch(void *addr)
 {

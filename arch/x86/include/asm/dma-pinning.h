@@ -34,9 +34,9 @@ fault:
  * arch_dma_pinning_cached() - is a page of memory mapped write-back everywhere?
  * @page: the page
  *
- * A driver that wants it otherwise, as graphics drivers do, changes the direct
- * map too, which is where the touch goes. Two flags of the page tell the type
- * that it has then; both are clear for write-back, see arch/x86/mm/pat/memtype.c.
+ * A driver that needs another memory type, as graphics drivers do, changes the
+ * direct map too, through which the touch goes. Two page flags then hold the
+ * type; both are clear for write-back, see arch/x86/mm/pat/memtype.c.
  *
  * Context: any.
  * Return: %true if it is.
@@ -50,7 +50,7 @@ static inline bool arch_dma_pinning_cached(struct page *page)
  * arch_dma_pinning_write_back() - is a kernel mapping really write-back?
  * @addr: address of the mapping
  *
- * An ioremap_cache() is not always: an MTRR may say otherwise, and without
+ * A mapping made as write-back may not be: an MTRR may say otherwise, and without
  * PAT the page tables cannot tell.
  *
  * Context: process.
