@@ -6,8 +6,8 @@
  * that assigned devices may access. docs/specs/dma-pinning.rst is the contract
  * with the guest.
  *
- * The marks are used by whoever registered in marks_notifiers (VFIO containers
- * with unpinned mappings). They hold only in READY; in OFF and FROZEN the guest
+ * The marks are used by VFIO containers with unpinned mappings, which are in
+ * marks_notifiers. They are valid only in READY; in OFF and FROZEN the guest
  * counts as unaware, and the devices behind those containers, which are in
  * dma_notifiers, do no DMA. The state changes by a guest request, at the end of
  * a reset and when a snapshot is loaded, always under the BQL and in this
@@ -389,8 +389,8 @@ void dma_pinning_build_acpi(DMAPinningState *s, GArray *table_data,
  */
 
 /*
- * Only now: in the hold phase an assigned device may still do DMA. A wakeup
- * from suspend to RAM keeps the guest's mappings and so its marks.
+ * Not before the exit phase: in the hold phase an assigned device may still do
+ * DMA. A wakeup from suspend to RAM keeps the guest's mappings and its marks.
  */
 static void dma_pinning_reset_exit(Object *obj, ResetType type)
 {
@@ -450,7 +450,7 @@ static const VMStateDescription vmstate_dma_pinning = {
  * @dev: a memory device that is about to be plugged, with its address set
  * @errp: tells why not
  *
- * Asks whoever maps guest RAM for devices, before it is too late to refuse.
+ * Asks the containers that map guest RAM unpinned, while it can be refused.
  */
 bool dma_pinning_check_memory(DeviceState *dev, Error **errp)
 {
@@ -489,8 +489,8 @@ static void dma_pinning_get_marked_pages(Object *obj, Visitor *v,
 }
 
 /*
- * Twice the limit counts as locked memory, so the default is not a large part
- * of the RAM, and enough for the queues of some devices in a small one.
+ * Twice the limit counts as locked memory, so the default is a small part of
+ * the RAM, but never too small for the queues of a few devices.
  */
 static uint64_t dma_pinning_default_limit(void)
 {
@@ -527,7 +527,7 @@ static bool dma_pinning_find_window(DMAPinningState *s, Error **errp)
     ERRP_GUARD();
     Object *pc = object_dynamic_cast(qdev_get_machine(), TYPE_PC_MACHINE);
 
-    /* No instance, or more than one, is NULL as well */
+    /* NULL unless there is exactly one instance */
     if (!dma_pinning_find()) {
         error_setg(errp, "at most one %s device is permitted",
                    TYPE_DMA_PINNING);

@@ -5,15 +5,15 @@
  * that the IOMMU blocks is dropped, and the device, which is not told, reports
  * success. So until the guest is READY, the Bus Master Enable bit of the
  * function is 0 in the hardware and in what the guest sees, whatever the guest
- * writes, and it becomes 0 again when the guest leaves READY. After that, the
- * guest's driver sets it, as after a reset. To an unaware guest, the device
+ * writes, and it becomes 0 again when the guest leaves READY. Back in READY,
+ * the guest's driver sets it, as after a reset. To an unaware guest, the device
  * does not answer.
  *
- * The same bit ends a storm of blocked DMA with on-dma-fault=stop: it is taken
- * from the hardware, but not from the guest's view, until the VM continues.
+ * The same bit ends a storm of blocked DMA with on-dma-fault=stop: it is
+ * cleared in the hardware, but not in the guest's view, until the VM continues.
  *
- * The guest's view of the bit is emulated; a bridge above the function is none
- * of our business. Everything here is called under the BQL.
+ * The guest's view of the bit is emulated; bridges above the function are not
+ * affected. Everything here is called under the BQL.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -45,9 +45,9 @@ static bool vfio_unpinned_pci_is_igd(VFIOPCIDevice *vdev)
 }
 
 /*
- * Firmware looks for something to boot on each disk, waiting several seconds
- * for one that does not answer. With strict=on, SeaBIOS looks only at those
- * with a bootindex; OVMF does so as soon as there is one with a bootindex.
+ * Firmware looks for something to boot on each disk and waits several seconds
+ * for one that does not answer. With strict=on, SeaBIOS only looks at disks
+ * with a bootindex; OVMF does so if any device has a bootindex.
  */
 static bool vfio_unpinned_pci_firmware_waits(const VFIOPCIDevice *vdev)
 {
@@ -57,7 +57,7 @@ static bool vfio_unpinned_pci_firmware_waits(const VFIOPCIDevice *vdev)
            !(boot->has_strict && boot->strict);
 }
 
-/* Writes what the hardware and the guest's view have of the bit once more. */
+/* Write the bit again, for @withheld and @stopped to take effect. */
 static void vfio_unpinned_pci_update(VFIOPCIDevice *vdev, uint16_t clear)
 {
     uint32_t command = vfio_pci_read_config(&vdev->pdev, PCI_COMMAND, 2);
@@ -90,7 +90,7 @@ static void vfio_unpinned_pci_notify_dma(Notifier *n, void *data)
     vfio_unpinned_pci_withhold(vdev, !*(bool *)data);
 }
 
-/* Takes DMA from the hardware, or gives back what the guest sees. */
+/* Disable DMA in the hardware, or restore what the guest sees. */
 static void vfio_unpinned_pci_stop(VFIOPCIDevice *vdev, bool stop)
 {
     if (vdev->unpinned.stopped != stop) {
@@ -179,7 +179,7 @@ static void vfio_unpinned_pci_notify_fault(Notifier *n, void *data)
 }
 
 /**
- * vfio_unpinned_pci_check: the rest of the checks of a device
+ * vfio_unpinned_pci_check: check what is known only when it is attached
  * @vdev: any vfio-pci device, attached, with its configuration space read
  * @errp: tells why it cannot be used, with a hint
  *
@@ -207,14 +207,14 @@ bool vfio_unpinned_pci_check(VFIOPCIDevice *vdev, Error **errp)
     }
     if (!vfio_unpinned_reports_faults(vdev->vbasedev.bcontainer)) {
         if (vdev->unpinned.on_dma_fault == VFIO_DMA_FAULT_ACTION_STOP) {
-            error_setg(errp, "the host does not tell about blocked DMA, which "
+            error_setg(errp, "the host does not report blocked DMA, which "
                        "on-dma-fault=stop needs");
             error_append_hint(errp, "Use a newer kernel, or "
                               "on-dma-fault=report and watch the host's "
                               "log.\n");
             return false;
         }
-        warn_report("%s: the host does not tell about blocked DMA",
+        warn_report("%s: the host does not report blocked DMA",
                     vdev->vbasedev.name);
     }
     vdev->emulated_config_bits[PCI_COMMAND] |= PCI_COMMAND_MASTER;
@@ -270,7 +270,7 @@ static uint32_t vfio_unpinned_pci_clear(uint32_t addr, uint32_t val, int len)
 }
 
 /**
- * vfio_unpinned_pci_write: what a write to the configuration space may write
+ * vfio_unpinned_pci_write: filter the guest's writes to configuration space
  * @vdev: any vfio-pci device
  * @addr: where
  * @val: what the guest wants to write
@@ -297,11 +297,13 @@ uint32_t vfio_unpinned_pci_write(VFIOPCIDevice *vdev, uint32_t addr,
 }
 
 /**
- * vfio_unpinned_pci_hardware: what of it goes to the hardware
+ * vfio_unpinned_pci_hardware: filter what is written to the hardware
  * @vdev: any vfio-pci device
  * @addr: where
  * @val: what vfio_unpinned_pci_write() has returned
  * @len: bytes
+ *
+ * Returns @val, without Bus Master Enable while the device is stopped.
  */
 uint32_t vfio_unpinned_pci_hardware(VFIOPCIDevice *vdev, uint32_t addr,
                                     uint32_t val, int len)

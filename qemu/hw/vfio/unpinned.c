@@ -6,14 +6,14 @@
  * DMA in the bitmap of the dma-pinning device, which is registered with each
  * such container.
  *
- * A container is pinned or unpinned for its whole life, VFIOContainerBase's
- * @unpinned tells which. Setup comes before the first mapping, teardown after
- * the last. Everything here is called under the BQL.
+ * A container is pinned or unpinned for its whole life; unpinned ones have
+ * VFIOContainerBase's @unpinned set. Setup comes before the first mapping,
+ * teardown after the last. Everything here is called under the BQL.
  *
  * Only RAM that belongs to the machine or to a memory device is mapped
- * unpinned: it is what the guest's kernel takes for RAM and marks. A mapping
- * that fails later than at realize leaves the devices without access to that
- * memory: their DMA to it is blocked, and the VM goes on.
+ * unpinned: the guest's kernel knows it as RAM and marks it. If a mapping fails
+ * after realize, DMA of the devices to that memory is blocked, and the VM goes
+ * on.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -45,10 +45,10 @@ struct VFIOUnpinned {
     NotifierWithReturn memory_notifier;
     Notifier machine_done;
     Error *migration_blocker;
-    EventNotifier event;                /* of the kernel, if reports_faults */
+    EventNotifier event;                /* from the kernel, if reports_faults */
     bool reports_faults;
-    uint64_t dma_faults;                /* that are dealt with */
-    uint64_t lost_pages;
+    uint64_t dma_faults;                /* handled so far */
+    uint64_t lost_pages;                /* handled so far */
     NotifierList fault_notifiers;
 };
 
@@ -94,8 +94,8 @@ vfio_unpinned_lost_pages(const struct vfio_iommu_type1_unpinned_stats *s)
 }
 
 /*
- * Has anything happened that is not dealt with? Until the guest is READY, the
- * pages that the host takes had no marks of the guest.
+ * Has anything happened that is not handled yet? Lost pages count in READY
+ * only, since before that the guest has marked none.
  */
 static bool vfio_unpinned_news(VFIOUnpinned *u, VFIOUnpinnedFault *fault)
 {
@@ -159,7 +159,7 @@ static int vfio_unpinned_set_eventfd(VFIOUnpinned *u, int fd)
                                                                       : 0;
 }
 
-/* Devices decide whether they can do without. */
+/* A failure is no error here: devices decide whether they can do without. */
 static void vfio_unpinned_listen(VFIOUnpinned *u)
 {
     notifier_list_init(&u->fault_notifiers);
@@ -185,7 +185,7 @@ static void vfio_unpinned_unlisten(VFIOUnpinned *u)
 }
 
 /**
- * vfio_unpinned_reports_faults: does the host tell about blocked DMA?
+ * vfio_unpinned_reports_faults: does the host report blocked DMA?
  * @bcontainer: an unpinned container
  */
 bool vfio_unpinned_reports_faults(const VFIOContainerBase *bcontainer)
@@ -194,7 +194,7 @@ bool vfio_unpinned_reports_faults(const VFIOContainerBase *bcontainer)
 }
 
 /**
- * vfio_unpinned_add_fault_notifier: let a device know of blocked DMA
+ * vfio_unpinned_add_fault_notifier: notify a device of blocked DMA
  * @bcontainer: its container, unpinned
  * @notifier: its data is a VFIOUnpinnedFault
  */
@@ -205,8 +205,8 @@ void vfio_unpinned_add_fault_notifier(const VFIOContainerBase *bcontainer,
 }
 
 /*
- * All containers must disable the marks, so a failure to do so is not returned.
- * No device does DMA then.
+ * A failure to disable the marks is not returned, since that would keep other
+ * containers from disabling theirs. No device does DMA at that time.
  */
 static int vfio_unpinned_notify_marks(NotifierWithReturn *n, void *data,
                                       Error **errp)
@@ -227,7 +227,7 @@ static int vfio_unpinned_notify_marks(NotifierWithReturn *n, void *data,
                      strerror(-ret));
     }
     if (valid) {
-        /* What was lost before had no marks. */
+        /* Pages that were lost before were not marked. */
         vfio_unpinned_forget_news(u);
     }
     return 0;
@@ -266,7 +266,7 @@ static bool vfio_unpinned_register(VFIOUnpinned *u, Error **errp)
  * @as: the address space that it does DMA to
  * @errp: tells why not, with a hint
  *
- * What depends on the kernel is checked by vfio_unpinned_setup().
+ * vfio_unpinned_setup() checks what depends on the kernel.
  */
 bool vfio_unpinned_check_device(VFIODevice *vbasedev, AddressSpace *as,
                                 Error **errp)
@@ -309,7 +309,7 @@ bool vfio_unpinned_check_device(VFIODevice *vbasedev, AddressSpace *as,
 /**
  * vfio_unpinned_warn_pinned: something pins all guest RAM
  *
- * Warns if there is an unpinned container, whose use that defeats.
+ * Warns if there is an unpinned container, since it saves nothing then.
  */
 void vfio_unpinned_warn_pinned(void)
 {
@@ -377,10 +377,10 @@ static void vfio_unpinned_error_hint(int err, Error **errp)
 }
 
 /*
- * Nobody knows better than the kernel what it can map: try it, at the place
- * that the memory is going to have. No vCPU can access it yet, and so no device
- * can. Of virtio-mem, parts are mapped as the guest asks for them, so try its
- * first page.
+ * Only the kernel knows what it can map, so try it at the address that the
+ * memory is going to have. No vCPU can access it yet, and so no device can.
+ * Parts of virtio-mem are mapped when the guest plugs them, so try its first
+ * page only.
  */
 static int vfio_unpinned_notify_memory(NotifierWithReturn *n, void *data,
                                        Error **errp)
@@ -491,10 +491,10 @@ void vfio_unpinned_teardown(VFIOContainer *container)
 /**
  * vfio_unpinned_wanted: is this section to be mapped unpinned?
  *
- * Only guest RAM that the guest can mark is: BARs can't be, nor the memory of
- * nvdimm and virtio-pmem, which may be a file; read-only sections need
- * translations that no guest access makes, and the few RAM pages of firmware
- * and emulated devices are no RAM to the guest.
+ * Only RAM that the guest can mark is mapped unpinned. BARs can't be, nor can
+ * nvdimm and virtio-pmem, whose memory may be a file; read-only sections need
+ * translations that no guest access makes, and to the guest, the few RAM pages
+ * of firmware and emulated devices are not RAM.
  */
 bool vfio_unpinned_wanted(const VFIOContainer *container, hwaddr iova,
                           ram_addr_t size, void *vaddr, bool readonly)
@@ -514,7 +514,7 @@ bool vfio_unpinned_wanted(const VFIOContainer *container, hwaddr iova,
 /**
  * vfio_unpinned_dma_map: map guest RAM unpinned
  *
- * A signal may interrupt it, with nothing changed.
+ * A call that a signal interrupts has changed nothing and is repeated.
  *
  * Returns 0 or a negative errno.
  */
@@ -552,7 +552,7 @@ void vfio_unpinned_map_hint(const VFIOContainerBase *bcontainer, int err,
 }
 
 /**
- * vfio_unpinned_map_failed: deal with a mapping that has failed at run time
+ * vfio_unpinned_map_failed: handle a mapping that has failed at run time
  * @bcontainer: any container, initialized
  * @err: reported and freed, if this returns true
  *

@@ -18,7 +18,7 @@ typedef struct VFIOPCIDevice VFIOPCIDevice;
 typedef struct VFIOUnpinnedPCI {
     VfioDmaFaultAction on_dma_fault;
     bool withheld;              /* Bus Master Enable, from hardware and guest */
-    bool reported;              /* the guest's attempt to set it meanwhile */
+    bool reported;              /* that the guest tried to set it meanwhile */
     bool stopped;               /* withheld from the hardware, until cont */
     bool fault_reported;
     Notifier dma_notifier;
@@ -28,8 +28,8 @@ typedef struct VFIOUnpinnedPCI {
 
 /*
  * DMA that was blocked, or is going to be. The notifiers of all devices of the
- * container see it; the one it belongs to claims it. If nobody does, they see
- * it once more, for everyone.
+ * container see it, and the device that it belongs to claims it. If none does,
+ * all see it once more, for everyone.
  */
 typedef struct VFIOUnpinnedFault {
     bool has_address;           /* of the last request, with what follows */

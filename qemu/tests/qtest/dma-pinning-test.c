@@ -420,7 +420,7 @@ static uint64_t default_limit(const char *ram)
     return limit;
 }
 
-/* A 16th of the RAM, but 64 MiB at least, but half of the RAM at most */
+/* 1/16 of the RAM, at least 64 MiB, at most half of the RAM */
 static void test_default_limit(void)
 {
     g_assert_cmpint(default_limit("2G"), ==, 128 * MiB / 4096);
@@ -475,7 +475,7 @@ static void balloon_send(Balloon *b, QVirtQueue *vq, uint64_t data,
                            30 * 1000 * 1000);
 }
 
-/* Gives the page to the host; true if the host has taken it */
+/* Gives the page to the host; returns true if the host has taken it */
 static bool balloon_takes(Balloon *b, uint64_t page, bool report)
 {
     uint64_t pfn = guest_alloc(&b->alloc, 4);
@@ -491,7 +491,7 @@ static bool balloon_takes(Balloon *b, uint64_t page, bool report)
     return qtest_readq(b->qts, page) != 0x1234;
 }
 
-/* The kernel reads the marks from the pages that it was given: none may go */
+/* The kernel reads the marks from these very pages: none may be discarded */
 static void test_balloon(Fixture *f, gconstpointer extra)
 {
     QPCIBus *bus = qpci_new_pc(f->qts, NULL);

@@ -1,9 +1,9 @@
 /*
  * DMA pinning device
  *
- * A guest tells by this device which of its pages assigned PCI devices may
- * access now. docs/specs/dma-pinning.rst is the contract with the guest, its
- * names and numbers are in standard-headers/linux/dma-pinning.h.
+ * Through this device, a guest tells which of its pages assigned PCI devices
+ * may access now. docs/specs/dma-pinning.rst is the contract with the guest,
+ * its names and numbers are in standard-headers/linux/dma-pinning.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@
 #define TYPE_DMA_PINNING "dma-pinning"
 OBJECT_DECLARE_SIMPLE_TYPE(DMAPinningState, DMA_PINNING)
 
-/* Bytes of guest-physical addresses that the registers take */
+/* Size of the guest-physical page that the registers are in */
 #define DMA_PINNING_PAGE_SIZE   0x1000
 
 /* What this device offers to the guest */
@@ -65,9 +65,9 @@ struct DMAPinningState {
     uint64_t requests_refused;
     uint64_t ignored_accesses;
 
-    /* Containers: marks begin or cease to be valid, data is a bool * */
+    /* Containers: marks become valid or invalid, data is a bool * */
     NotifierWithReturnList marks_notifiers;
-    /* Devices: DMA begins or ceases to be allowed, data is a bool * */
+    /* Devices: DMA becomes allowed or forbidden, data is a bool * */
     NotifierList dma_notifiers;
     /* Containers: can this memory device be mapped? data is a DeviceState * */
     NotifierWithReturnList memory_notifiers;
@@ -90,7 +90,7 @@ static inline DMAPinningState *dma_pinning_find(void)
     return obj ? DMA_PINNING(obj) : NULL;
 }
 
-/* Is @mr the pin bitmap? Devices must never reach it. */
+/* Is @mr the bitmap of marks? Devices must never reach it. */
 static inline bool dma_pinning_owns(const MemoryRegion *mr)
 {
     return mr->owner && object_dynamic_cast(mr->owner, TYPE_DMA_PINNING);
