@@ -39,8 +39,6 @@
  * The page behind a leaf is valid while the lock is held: whoever frees it
  * must have passed the late pass for its address, which takes the lock.
  */
-#include <kunit/static_stub.h>
-#include <kunit/visibility.h>
 #include <linux/module.h>
 #include <linux/delay.h>
 #include <linux/ktime.h>
@@ -199,24 +197,6 @@ static bool unp_fits(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		}
 	}
 	return true;
-}
-
-/*
- * Let others have the lock for a moment. All is flushed. A function of its own for
- * the tests to see it.
- */
-VISIBLE_IF_KUNIT void vfio_unpinned_yield(struct vfio_unpinned_mm *unp,
-					  bool may_sleep)
-	__must_hold(&unp->lock)
-{
-	KUNIT_STATIC_STUB_REDIRECT(vfio_unpinned_yield, unp, may_sleep);
-	lockdep_assert_held(&unp->lock);
-	vfio_unpinned_commit(unp);
-	unp->written = 0;
-	spin_unlock(&unp->lock);
-	if (may_sleep)
-		cond_resched();
-	spin_lock(&unp->lock);
 }
 
 /*
@@ -406,52 +386,6 @@ static void unp_late_chunk(struct vfio_unpinned_mm *unp,
 	}
 }
 
-/* What a walk calls for each chunk with leaves, for [vaddr, last] of it */
-typedef void (*unp_chunk_fn)(struct vfio_unpinned_mm *unp,
-			     struct vfio_unpinned_chunk *chunk,
-			     unsigned long vaddr, unsigned long last,
-			     void *arg);
-
-/* What vfio_unpinned_walk() calls for each leaf */
-struct unp_leaf_walk {
-	vfio_unpinned_leaf_fn fn;
-	void *arg;
-};
-
-/* The leaves of a part of a chunk; @arg: the struct unp_leaf_walk. */
-static void unp_walk_leaves(struct vfio_unpinned_mm *unp,
-			    struct vfio_unpinned_chunk *chunk,
-			    unsigned long vaddr, unsigned long last, void *arg)
-{
-	unsigned long *word = &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
-	const struct unp_leaf_walk *walk = arg;
-
-	lockdep_assert_held(&unp->lock);
-	if (chunk->huge) {
-		walk->fn(unp, unp_chunk_start(vaddr), &chunk->huge, walk->arg);
-		return;
-	}
-	for (; chunk->leaves && vaddr <= last; vaddr += PAGE_SIZE, word++) {
-		if (*word & UNP_PRESENT)
-			walk->fn(unp, vaddr, word, walk->arg);
-	}
-}
-
-/* 0 if nobody wants to know how long something takes */
-static u64 unp_begin(struct vfio_unpinned_mm *unp)
-{
-	return READ_ONCE(unp->times.on) ? ktime_get_ns() : 0;
-}
-
-/* The lock is about to be dropped, it was taken at @began. */
-static void unp_count_hold(struct vfio_unpinned_mm *unp, u64 began)
-{
-	lockdep_assert_held(&unp->lock);
-	if (began)
-		unp->times.hold_max = max(unp->times.hold_max,
-					  ktime_get_ns() - began);
-}
-
 /* A late pass that began at @began is over. */
 static void unp_count_late_pass(struct vfio_unpinned_mm *unp, u64 began)
 {
@@ -465,71 +399,6 @@ static void unp_count_late_pass(struct vfio_unpinned_mm *unp, u64 began)
 	times->late_pass[min_t(int, fls64(ns), UNP_TIME_BUCKETS - 1)]++;
 	times->late_pass_max = max(times->late_pass_max, ns);
 	spin_unlock(&unp->lock);
-}
-
-/*
- * Call a function for each part of a chunk that has leaves in a range. Flushes and
- * drops the lock for a moment every UNP_BATCH_WORDS words that it has looked at, or
- * UNP_BATCH_LEAVES leaves that were written for them, whichever comes first.
- */
-static void unp_walk(struct vfio_unpinned_mm *unp, unsigned long start,
-		     unsigned long last, bool may_sleep, unp_chunk_fn fn,
-		     void *arg)
-{
-	unsigned long index = start >> UNP_CHUNK_SHIFT;
-	struct vfio_unpinned_chunk *chunk;
-	unsigned long seen = 0;
-	u64 began;
-
-	start &= PAGE_MASK;
-	last |= ~PAGE_MASK;
-	spin_lock(&unp->lock);
-	unp->written = 0;
-	began = unp_begin(unp);
-	xa_for_each_range(&unp->chunks, index, chunk, index,
-			  last >> UNP_CHUNK_SHIFT) {
-		unsigned long base = index << UNP_CHUNK_SHIFT;
-
-		seen += chunk->leaves ? UNP_CHUNK_WORDS : 1;
-		if (chunk->leaves)
-			fn(unp, chunk, max(base, start),
-			   min(base + UNP_CHUNK_SIZE - 1, last), arg);
-		if (seen < UNP_BATCH_WORDS && unp->written < UNP_BATCH_LEAVES)
-			continue;
-		seen = 0;
-		vfio_unpinned_commit(unp);
-		unp_count_hold(unp, began);
-		vfio_unpinned_yield(unp, may_sleep);
-		began = unp_begin(unp);
-	}
-	vfio_unpinned_commit(unp);
-	unp_count_hold(unp, began);
-	spin_unlock(&unp->lock);
-}
-
-/**
- * vfio_unpinned_walk - Call a function for each present word of a range
- * @unp: the address space
- * @start: first user address
- * @last: last user address
- * @may_sleep: reschedule between batches
- * @fn: called with the lock held; may zap the leaves
- * @arg: passed to @fn
- *
- * The word of a chunk may be for more than the range.
- *
- * Flushes and drops the lock for a moment every UNP_BATCH_WORDS words. All is
- * flushed upon return.
- *
- * Context: Any context; takes and drops @unp->lock.
- */
-void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
-			unsigned long last, bool may_sleep,
-			vfio_unpinned_leaf_fn fn, void *arg)
-{
-	struct unp_leaf_walk walk = { .fn = fn, .arg = arg };
-
-	unp_walk(unp, start, last, may_sleep, unp_walk_leaves, &walk);
 }
 
 /* A part of a chunk in a bracket that VFIO has issued; @arg: as above. */
@@ -569,9 +438,10 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	 * Litmus: zap-test, touch-flush
 	 */
 	smp_mb();
-	unp_walk(unp, bracket.start, bracket.last,
-		 mmu_notifier_range_blockable(range),
-		 own ? unp_ungate_chunk : unp_late_chunk, &bracket);
+	vfio_unpinned_walk_chunks(unp, bracket.start, bracket.last,
+				  mmu_notifier_range_blockable(range),
+				  own ? unp_ungate_chunk : unp_late_chunk,
+				  &bracket);
 	unp_count_late_pass(unp, began);
 }
 
@@ -620,7 +490,8 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 	spin_lock(&unp->lock);
 	unp->dead = true;
 	spin_unlock(&unp->lock);
-	unp_walk(unp, all.start, all.last, true, unp_late_chunk, &all);
+	vfio_unpinned_walk_chunks(unp, all.start, all.last, true,
+				  unp_late_chunk, &all);
 }
 
 /* A page that is late-pinned can't be reclaimed, so spare it the attempt. */

@@ -3,7 +3,8 @@
  * VFIO: unpinned DMA mappings, private definitions
  *
  * vfio_iommu_type1_unpinned.c has the notifiers: who sets leaves, who zaps them.
- * vfio_unpinned_leaf.c has the leaves and the words that go with them.
+ * vfio_unpinned_word.c has the words: how they are found, visited and committed.
+ * vfio_unpinned_leaf.c has the leaves that go with them.
  * vfio_unpinned_map.c has the mappings and their domains.
  * vfio_unpinned_bitmap.c has the pin bitmap: registration and marks.
  * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
@@ -20,6 +21,8 @@
 
 #include <linux/interval_tree.h>
 #include <linux/iommu.h>
+#include <linux/ktime.h>
+#include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
@@ -29,6 +32,7 @@
 
 struct dentry;
 struct eventfd_ctx;
+struct shrinker;
 struct vfio_iommu_type1_pin_bitmap;
 
 /*
@@ -369,6 +373,19 @@ static inline unsigned long unp_chunk_start(unsigned long vaddr)
 	return vaddr & ~(UNP_CHUNK_SIZE - 1);
 }
 
+/* The word of a page in a chunk that has one for each */
+static inline unsigned long *
+unp_small_word(struct vfio_unpinned_chunk *chunk, unsigned long vaddr)
+{
+	return &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
+}
+
+/* 0 if nobody wants to know how long something takes */
+static inline u64 unp_begin(struct vfio_unpinned_mm *unp)
+{
+	return READ_ONCE(unp->times.on) ? ktime_get_ns() : 0;
+}
+
 /*
  * The published mappings that cover a part of [@start, @last], one after the
  * other, then NULL; with either of the two locks held.
@@ -506,29 +523,49 @@ vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
 typedef void (*vfio_unpinned_leaf_fn)(struct vfio_unpinned_mm *unp,
 				      unsigned long vaddr, unsigned long *word,
 				      void *arg);
+/* What a walk calls for each chunk with leaves, for [vaddr, last] of it */
+typedef void (*vfio_unpinned_chunk_fn)(struct vfio_unpinned_mm *unp,
+				       struct vfio_unpinned_chunk *chunk,
+				       unsigned long vaddr, unsigned long last,
+				       void *arg);
 
 /* vfio_iommu_type1_unpinned.c */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
 void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
 int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages);
 void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
-void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
-			unsigned long last, bool may_sleep,
-			vfio_unpinned_leaf_fn fn, void *arg);
 
 /* vfio_unpinned_map.c */
 int vfio_unpinned_check_vma(struct vm_area_struct *vma);
 
-/* vfio_unpinned_leaf.c */
+/* vfio_unpinned_word.c */
+extern struct list_lru vfio_unpinned_lru;
 unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 				  unsigned long vaddr,
 				  struct vfio_unpinned_chunk **chunk);
 bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			   unsigned long state, unsigned long pfn);
-bool vfio_unpinned_poisoned(struct page *page);
-bool vfio_unpinned_page_ok(unsigned long pfn);
 bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			   unsigned long size);
+void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_unpin(struct vfio_unpinned_mm *unp, struct page *page);
+void vfio_unpinned_yield(struct vfio_unpinned_mm *unp, bool may_sleep);
+void vfio_unpinned_walk_chunks(struct vfio_unpinned_mm *unp,
+			       unsigned long start, unsigned long last,
+			       bool may_sleep, vfio_unpinned_chunk_fn fn,
+			       void *arg);
+void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
+			unsigned long last, bool may_sleep,
+			vfio_unpinned_leaf_fn fn, void *arg);
+struct vfio_unpinned_chunk *
+vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index);
+void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk);
+int vfio_unpinned_chunks_init(struct shrinker *shrinker);
+void vfio_unpinned_chunks_exit(void);
+
+/* vfio_unpinned_leaf.c */
+bool vfio_unpinned_poisoned(struct page *page);
+bool vfio_unpinned_page_ok(unsigned long pfn);
 unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
 				unsigned long vaddr, unsigned long size,
 				unsigned long pfn, unsigned long flags);
@@ -540,10 +577,6 @@ void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 			 struct vfio_unpinned_domain *d, unsigned long iova,
 			 unsigned long pfn, size_t count, int prot);
-void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
-#if IS_ENABLED(CONFIG_KUNIT)
-void vfio_unpinned_yield(struct vfio_unpinned_mm *unp, bool may_sleep);
-#endif
 void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			      unsigned long pfn);
 void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
@@ -565,9 +598,6 @@ int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
 int vfio_unpinned_pins_init_module(void);
 void vfio_unpinned_pins_exit_module(void);
-struct vfio_unpinned_chunk *
-vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index);
-void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk);
 void vfio_unpinned_add_pins(struct vfio_unpinned_mm *unp,
 			    struct vfio_unpinned_chunk *chunk,
 			    struct page *page, int nr);

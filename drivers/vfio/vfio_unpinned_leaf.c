@@ -18,64 +18,6 @@
 #include "vfio_unpinned.h"
 #include "vfio_unpinned_trace.h"
 
-/* The word of a page in a chunk that has one for each */
-static unsigned long *unp_small_word(struct vfio_unpinned_chunk *chunk,
-				     unsigned long vaddr)
-{
-	return &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
-}
-
-/**
- * vfio_unpinned_word - Find the word of a user page
- * @unp: the address space
- * @vaddr: user address of the page
- * @chunk: receives the chunk that the word is in; may be NULL
- *
- * Context: Any context, with @unp->lock held.
- * Return: The word, which is that of the whole chunk if a hugetlb page has
- *	leaves there, or NULL if no mapping is near @vaddr.
- */
-unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
-				  unsigned long vaddr,
-				  struct vfio_unpinned_chunk **chunk)
-{
-	struct vfio_unpinned_chunk *c;
-
-	lockdep_assert_held(&unp->lock);
-	c = xa_load(&unp->chunks, vaddr >> UNP_CHUNK_SHIFT);
-	if (!c)
-		return NULL;
-	if (chunk)
-		*chunk = c;
-	if (c->huge)
-		return &c->huge;
-	return unp_small_word(c, vaddr);
-}
-
-/**
- * vfio_unpinned_has_pfn - Is the word of a page like this?
- * @unp: the address space
- * @vaddr: user address of the page
- * @state: UNP_PRESENT or UNP_PINNED
- * @pfn: page frame that its leaves point at
- *
- * Context: Any context, with @unp->lock held.
- * Return: true if it has that state and that page frame.
- */
-bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			   unsigned long state, unsigned long pfn)
-{
-	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
-	unsigned long off = vaddr - unp_chunk_start(vaddr);
-
-	lockdep_assert_held(&unp->lock);
-	if (!word || !(*word & state))
-		return false;
-	if (*word & UNP_HUGE)
-		pfn -= PHYS_PFN(off);
-	return unp_pfn(*word) == pfn;
-}
-
 /**
  * vfio_unpinned_poisoned - Has this page a memory error?
  * @page: the page, referenced by the caller
@@ -232,58 +174,6 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp,
 	}
 }
 
-/**
- * vfio_unpinned_covered - Does a mapping cover a part of this memory?
- * @unp: the address space
- * @vaddr: user address
- * @size: bytes
- *
- * Context: Any context, with @unp->lock held.
- * Return: true if one does that is not dying.
- */
-bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			   unsigned long size)
-{
-	unsigned long last = vaddr + size - 1;
-	struct vfio_unpinned_map *map;
-
-	lockdep_assert_held(&unp->lock);
-	for (map = unp_map_first(unp, vaddr, last); map;
-	     map = unp_map_next(map, vaddr, last)) {
-		if (!map->dying)
-			return true;
-	}
-	return false;
-}
-
-/**
- * vfio_unpinned_commit - Flush, then drop the late pins that waited for it
- * @unp: the address space
- *
- * To be called before the lock is dropped by whoever cleared or replaced
- * leaves: who gets the lock next may rely on them being gone.
- * Litmus: flush-free
- *
- * Context: Any context, with @unp->lock held.
- */
-void vfio_unpinned_commit(struct vfio_unpinned_mm *unp)
-{
-	struct vfio_unpinned_domain *d, *next;
-
-	lockdep_assert_held(&unp->lock);
-	list_for_each_entry_safe(d, next, &unp->flush_list, flush_link) {
-		list_del_init(&d->flush_link);
-		if (vfio_unpinned_break_flush) {
-			iommu_iotlb_gather_init(&d->gather);
-			continue;
-		}
-		iommu_iotlb_sync(d->domain, &d->gather);
-		unp->stats.flushes++;
-	}
-	while (unp->nr_unpin)
-		unpin_user_page(unp->unpin[--unp->nr_unpin]);
-}
-
 /*
  * The device may have written the page up to the flush. Where it can't have, since
  * the page was not marked while it had its leaf, that is no news: KVM has set its
@@ -298,15 +188,6 @@ static void unp_mark_dirty(struct folio *folio)
 		folio_mark_dirty(folio);
 }
 
-/* Drop a late pin after the flush. */
-static void unp_unpin(struct vfio_unpinned_mm *unp, struct page *page)
-{
-	lockdep_assert_held(&unp->lock);
-	if (unp->nr_unpin == UNP_UNPIN_BATCH)
-		vfio_unpinned_commit(unp);
-	unp->unpin[unp->nr_unpin++] = page;
-}
-
 /*
  * A page loses its leaf, and its late pin. The caller has marked its folio dirty: the
  * device may have written it, up to the flush.
@@ -317,7 +198,7 @@ static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	lockdep_assert_held(&unp->lock);
 	if (!(word & UNP_PINNED))
 		return;
-	unp_unpin(unp, unp_page(word));
+	vfio_unpinned_unpin(unp, unp_page(word));
 	vfio_unpinned_drop_pin(unp, vaddr);
 }
 
@@ -585,5 +466,5 @@ void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long gated)
 		run = at + PAGE_SIZE;
 	}
 	vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
-	unp_unpin(unp, unp_page(word));
+	vfio_unpinned_unpin(unp, unp_page(word));
 }

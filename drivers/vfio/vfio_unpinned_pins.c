@@ -58,10 +58,7 @@
 /* In vfio_unpinned_mm.chunks: the chunk has PINNED words. */
 #define UNP_MARK_PINS		XA_MARK_0
 
-/* Chunks with PINNED words of all address spaces, by the cgroup of their owner. */
-static struct list_lru unp_lru;
 static struct shrinker *unp_shrinker;
-static struct kmem_cache *unp_chunk_cache;
 
 /* The counter of a folio that is too large to look for its pins; or NULL. */
 static unsigned int *unp_folio_pins(struct vfio_unpinned_mm *unp,
@@ -106,10 +103,10 @@ void vfio_unpinned_add_pins(struct vfio_unpinned_mm *unp,
 		return;
 	if (had) {
 		xa_clear_mark(&unp->chunks, chunk->index, UNP_MARK_PINS);
-		list_lru_del_obj(&unp_lru, &chunk->lru);
+		list_lru_del_obj(&vfio_unpinned_lru, &chunk->lru);
 	} else {
 		xa_set_mark(&unp->chunks, chunk->index, UNP_MARK_PINS);
-		list_lru_add_obj(&unp_lru, &chunk->lru);
+		list_lru_add_obj(&vfio_unpinned_lru, &chunk->lru);
 	}
 }
 
@@ -536,7 +533,7 @@ static void unp_work(struct work_struct *work)
 static unsigned long unp_shrink_count(struct shrinker *shrinker,
 				      struct shrink_control *sc)
 {
-	return list_lru_shrink_count(&unp_lru, sc) ?: SHRINK_EMPTY;
+	return list_lru_shrink_count(&vfio_unpinned_lru, sc) ?: SHRINK_EMPTY;
 }
 
 /*
@@ -571,51 +568,8 @@ static unsigned long unp_shrink_scan(struct shrinker *shrinker,
 {
 	unsigned long released = 0;
 
-	list_lru_shrink_walk(&unp_lru, sc, unp_shrink_chunk, &released);
+	list_lru_shrink_walk(&vfio_unpinned_lru, sc, unp_shrink_chunk, &released);
 	return released ?: SHRINK_STOP;
-}
-
-/**
- * vfio_unpinned_chunk_alloc - Make the words of a chunk, all 0
- * @unp: the address space
- * @index: of the chunk in @unp->chunks
- *
- * Charged to the memory cgroup of the caller, by whose reclaim the shrinker finds
- * the late pins of the chunk.
- *
- * Context: Process context, may sleep.
- * Return: The chunk, or NULL if there is no memory.
- */
-struct vfio_unpinned_chunk *
-vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index)
-{
-	struct vfio_unpinned_chunk *chunk;
-
-	chunk = kmem_cache_alloc_lru(unp_chunk_cache, &unp_lru,
-				     GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	if (!chunk)
-		return NULL;
-	chunk->leaf = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!chunk->leaf) {
-		kmem_cache_free(unp_chunk_cache, chunk);
-		return NULL;
-	}
-	INIT_LIST_HEAD(&chunk->lru);
-	chunk->unp = unp;
-	chunk->index = index;
-	return chunk;
-}
-
-/**
- * vfio_unpinned_chunk_free - Free a chunk
- * @chunk: the chunk, which nobody can find anymore, without PINNED words
- *
- * Context: Process context.
- */
-void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk)
-{
-	free_page((unsigned long)chunk->leaf);
-	kmem_cache_free(unp_chunk_cache, chunk);
 }
 
 /**
@@ -666,26 +620,22 @@ void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp)
  */
 int __init vfio_unpinned_pins_init_module(void)
 {
-	unp_chunk_cache = KMEM_CACHE(vfio_unpinned_chunk, SLAB_ACCOUNT);
-	if (!unp_chunk_cache)
-		return -ENOMEM;
+	int ret;
+
 	unp_shrinker = shrinker_alloc(SHRINKER_MEMCG_AWARE |
 				      SHRINKER_NUMA_AWARE, "vfio-unpinned");
 	if (!unp_shrinker)
-		goto err_cache;
-	if (list_lru_init_memcg(&unp_lru, unp_shrinker))
-		goto err_shrinker;
+		return -ENOMEM;
+	ret = vfio_unpinned_chunks_init(unp_shrinker);
+	if (ret) {
+		shrinker_free(unp_shrinker);
+		return ret;
+	}
 	unp_shrinker->count_objects = unp_shrink_count;
 	unp_shrinker->scan_objects = unp_shrink_scan;
 	unp_shrinker->batch = UNP_SHRINK_BATCH;
 	shrinker_register(unp_shrinker);
 	return 0;
-
-err_shrinker:
-	shrinker_free(unp_shrinker);
-err_cache:
-	kmem_cache_destroy(unp_chunk_cache);
-	return -ENOMEM;
 }
 
 /**
@@ -696,6 +646,5 @@ err_cache:
 void vfio_unpinned_pins_exit_module(void)
 {
 	shrinker_free(unp_shrinker);
-	list_lru_destroy(&unp_lru);
-	kmem_cache_destroy(unp_chunk_cache);
+	vfio_unpinned_chunks_exit();
 }
