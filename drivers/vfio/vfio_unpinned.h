@@ -6,7 +6,8 @@
  * vfio_unpinned_word.c has the words: how they are found, visited and committed.
  * vfio_unpinned_leaf.c has the leaves that go with them.
  * vfio_unpinned_map.c has the mappings and their domains.
- * vfio_unpinned_bitmap.c has the pin bitmap: registration and marks.
+ * vfio_unpinned_mark.c tells which pages are marked.
+ * vfio_unpinned_bitmap.c has the registration of the pin bitmap.
  * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
  * vfio_unpinned_populate.c gives marked pages a leaf that have none.
  * vfio_unpinned_dirty.c tells what devices may have written.
@@ -582,7 +583,7 @@ void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
 			      unsigned long vaddr);
 
-/* vfio_unpinned_bitmap.c */
+/* vfio_unpinned_mark.c */
 bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long size);
 bool vfio_unpinned_chunk_marked(struct vfio_unpinned_mm *unp,
