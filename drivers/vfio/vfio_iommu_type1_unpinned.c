@@ -3,7 +3,7 @@
  * VFIO: DMA mappings of memory that is not pinned
  *
  * A vfio_unpinned_mm belongs to one user address space, whatever number of
- * containers it has. It keeps one word per user page (vfio_unpinned.h has the
+ * containers it has. It keeps one word per user page (vfio_unpinned_priv.h has the
  * states), and the leaves for that page in all IOMMU domains follow the word:
  *
  *   gate      KVM is about to install an SPTE (change_pte): set the leaf.
@@ -45,7 +45,7 @@
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 #define CREATE_TRACE_POINTS
 #include "vfio_unpinned_trace.h"

@@ -1,134 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * VFIO: unpinned DMA mappings, private definitions
+ * VFIO: DMA mappings of memory that is not pinned, for drivers of containers
  *
- * vfio_iommu_type1_unpinned.c has the notifiers: who sets leaves, who zaps them.
- * vfio_unpinned_word.c has the words: how they are found, visited and committed.
- * vfio_unpinned_leaf.c has the leaves that go with them.
- * vfio_unpinned_map.c has the mappings and their domains.
- * vfio_unpinned_mark.c tells which pages are marked.
- * vfio_unpinned_bitmap.c has the registration of the pin bitmap.
- * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
- * vfio_unpinned_populate.c gives marked pages a leaf that have none.
- * vfio_unpinned_dirty.c tells what devices may have written.
- * vfio_unpinned_event.c tells the user of blocked DMA and of pages lost.
- * vfio_unpinned_debugfs.c shows the counters.
- * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
+ * A container, here, is whatever has IOMMU domains and maps the memory of its user in
+ * all of them. For each mapping:
  *
- * Nothing here knows of the structures of vfio_iommu_type1.c.
+ *	map_create --> add_domain ... --> map_publish --> (map_close -->) map_destroy
+ *
+ * Domains can be added and removed later, too. The user's pin bitmap is registered by
+ * the container, once; events and counters say what goes wrong.
+ *
+ * The driver serializes the calls for one mapping, and those for one registration.
+ * What is taken inside is below all locks of the driver and above mmap_lock, see
+ * vfio_unpinned_priv.h. All calls are made in process context and may sleep, except
+ * for vfio_unpinned_event_watch().
  */
 #ifndef VFIO_UNPINNED_H
 #define VFIO_UNPINNED_H
 
-#include <linux/interval_tree.h>
-#include <linux/iommu.h>
-#include <linux/ktime.h>
-#include <linux/list_lru.h>
-#include <linux/mm.h>
-#include <linux/mmu_notifier.h>
+#include <linux/err.h>
+#include <linux/kconfig.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
+#include <linux/types.h>
 #include <linux/workqueue.h>
-#include <linux/xarray.h>
 
-struct dentry;
 struct eventfd_ctx;
-struct shrinker;
-struct vfio_iommu_type1_pin_bitmap;
-
-/*
- * One word per user page says what the leaves of the page are, in every domain
- * of every mapping that covers the page. The words are in chunks of one page.
- * A hugetlb page is as large as a chunk (PMD_SIZE) or a multiple of it. Where
- * KVM maps a chunk of it in one piece, so does the page table of the user, which
- * then changes in brackets over all of it: so the chunk has one word.
- *
- *	0			no leaf
- *	POPULATE		no leaf, and the host is about to set one; the
- *				gate takes it back
- *	PRESENT			leaf, the page is held by the user's page table
- *	PRESENT | GATED		... and KVM may have a writable SPTE for it
- *	PRESENT | PINNED	leaf, the page is held by a late pin; no bracket
- *				has passed the gate since, there is no SPTE
- *	PRESENT | PINNED | GATED  ... and KVM may have a writable SPTE for it
- *
- * HUGE is set besides in the word of a chunk that a hugetlb page is mapped in.
- */
-#define UNP_PRESENT	BIT(0)
-#define UNP_GATED	BIT(1)	/* the gate has validated it since the last bracket */
-#define UNP_PINNED	BIT(2)	/* a late pin is held */
-#define UNP_POPULATE	BIT(3)	/* the gate has not been here since it was set */
-#define UNP_HUGE	BIT(4)	/* the word is for all pages of its chunk */
-
-#define UNP_CHUNK_SHIFT	(PAGE_SHIFT + PAGE_SHIFT - 3)
-#define UNP_CHUNK_SIZE	BIT(UNP_CHUNK_SHIFT)
-#define UNP_CHUNK_WORDS	BIT(UNP_CHUNK_SHIFT - PAGE_SHIFT)
-
-/* What a leaf permits: writable translations are mirrored, nothing else. */
-#define UNP_PROT		(IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE)
-/* How many words a walk looks at before it drops the lock. */
-#define UNP_BATCH_WORDS		4096
-/* How many leaves, of all mappings and domains, are written before that. */
-#define UNP_BATCH_LEAVES	(4 * UNP_BATCH_WORDS)
-/* How many leaves for all of a gigantic page are written in one go. */
-#define UNP_MAX_GIGANTIC	4
-/* How many mappings, of all containers, may cover the same page. */
-#define UNP_MAX_ALIASES		16
-/* How many late pins wait for one flush. */
-#define UNP_UNPIN_BATCH		UNP_CHUNK_WORDS
-
-/**
- * struct vfio_unpinned_chunk - The words of UNP_CHUNK_WORDS user pages
- * @leaf: the words; protected by vfio_unpinned_mm.lock
- * @huge: the word for all of them, or 0; if it is not 0, it is PRESENT and no
- *	other one is; same lock
- * @populate: one of them may have POPULATE; same lock
- * @leaves: how many words are PRESENT; same lock
- * @pins: how many of them are PINNED; same lock
- * @users: mappings that cover a part of it; vfio_unpinned_mm.update_lock
- * @lru: for the shrinker, while there are @pins; changed under the same lock
- * @unp: the address space; immutable
- * @index: in vfio_unpinned_mm.chunks; immutable
- */
-struct vfio_unpinned_chunk {
-	unsigned long *leaf;
-	unsigned long huge;
-	bool populate;
-	unsigned int leaves;
-	unsigned int pins;
-	unsigned int users;
-	struct list_head lru;
-	struct vfio_unpinned_mm *unp;
-	unsigned long index;
-};
-
-/**
- * struct vfio_unpinned_domain - An IOMMU domain that has mappings
- * @domain: the domain; immutable
- * @link: in vfio_unpinned_mm.domains; changed under both locks
- * @flush_link: in vfio_unpinned_mm.flush_list while @gather is not empty
- * @gather: what to flush; vfio_unpinned_mm.lock
- * @users: mappings that are in it; vfio_unpinned_mm.update_lock
- */
-struct vfio_unpinned_domain {
-	struct iommu_domain *domain;
-	struct list_head link;
-	struct list_head flush_link;
-	struct iommu_iotlb_gather gather;
-	unsigned int users;
-};
-
-/**
- * struct vfio_unpinned_attach - A mapping is in a domain
- * @to: the domain; immutable
- * @link: in vfio_unpinned_map.attaches; vfio_unpinned_mm.lock
- * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
- */
-struct vfio_unpinned_attach {
-	struct vfio_unpinned_domain *to;
-	struct list_head link;
-	bool dying;
-};
+struct iommu_domain;
+struct vfio_unpinned_map;
+struct vfio_unpinned_mm;
 
 /**
  * struct vfio_unpinned_event - What a container tells its user
@@ -166,252 +66,10 @@ struct vfio_unpinned_faults {
 	u64 count;
 };
 
-/**
- * struct vfio_unpinned_map - One unpinned mapping of a container
- * @node: user addresses, in vfio_unpinned_mm.maps while published
- * @unp: the address space; immutable
- * @event: of the container, or NULL; immutable once published
- * @iova: first IOVA; immutable
- * @charged: pages charged to locked_vm, and once more for each of @attaches;
- *	immutable
- * @attaches: list of struct vfio_unpinned_attach; vfio_unpinned_mm.lock
- * @dirty: pages that had a leaf since the last query, or NULL if nobody tracks
- *	that; changed under both locks, the bits under vfio_unpinned_mm.lock
- * @published: @node is in the tree; vfio_unpinned_mm.lock
- * @dying: the leaves go, set no new ones; vfio_unpinned_mm.lock
- */
-struct vfio_unpinned_map {
-	struct interval_tree_node node;
-	struct vfio_unpinned_mm *unp;
-	struct vfio_unpinned_event *event;
-	dma_addr_t iova;
-	unsigned long charged;
-	struct list_head attaches;
-	unsigned long *dirty;
-	bool published;
-	bool dying;
-};
-
-/**
- * struct vfio_unpinned_bitmap - The registered pin bitmap
- * @bits: kernel mapping, little endian; written by the guest at any time
- * @pages: the user's pages behind @bits, pinned
- * @nr_pages: how many
- * @vaddr: where the user has it
- * @first: page number in IOVA space of bit 0
- * @npages: bits
- * @limit: how many pages the guest may have marked at a time
- * @budget: how many pages late pins may hold, in whole folios; 0: no bound
- * @charged: pages charged to locked_vm
- * @users: containers that registered it; vfio_unpinned_mm.update_lock
- * @marks_enabled: the guest maintains the marks; vfio_unpinned_mm.lock
- *
- * All else is immutable while registered.
- */
-struct vfio_unpinned_bitmap {
-	const __le64 *bits;
-	struct page **pages;
-	unsigned long nr_pages;
-	unsigned long vaddr;
-	unsigned long first;
-	unsigned long npages;
-	unsigned long limit;
-	unsigned long budget;
-	unsigned long charged;
-	unsigned int users;
-	bool marks_enabled;
-};
-
-/*
- * Counters, protected by vfio_unpinned_mm.lock. In words, if nothing is said: one
- * for each page, or for each chunk of a hugetlb page.
- */
-struct vfio_unpinned_stats {
-	u64 populates;		/* set by the gate */
-	u64 zaps;
-	u64 flushes;		/* IOTLB flushes, per domain */
-	u64 late_pins;		/* held now */
-	u64 late_pins_peak;
-	u64 held;		/* pages that they hold, whole folios */
-	u64 held_peak;
-	u64 pin_events;		/* late pins taken */
-	u64 marks_found;	/* marked pages that a bracket met */
-	u64 over_limit_zaps;	/* marked and zapped: twice the limit is held */
-	u64 over_budget_zaps;	/* marked and zapped: the budget is held */
-	u64 failed_pin_zaps;	/* marked and zapped: can't be pinned */
-	u64 forced_zaps;	/* marked and zapped: exit, OOM or poison */
-	u64 orphan_zaps;	/* the address got other memory */
-	u64 refused_pages;	/* memory that gets no leaf */
-	u64 released;		/* late pins released after the mark went */
-	u64 worker_populates;	/* marked pages populated by the host */
-	u64 worker_runs;
-	u64 worker_scans;	/* chunks with pins that the worker looked at */
-	u64 shrinker_scans;	/* chunks with pins that the shrinker looked at */
-	u64 leaves;		/* present now */
-};
-
-/* One counter per power of 2 of nanoseconds; the last one is for all above. */
-#define UNP_TIME_BUCKETS	36
-
-/**
- * struct vfio_unpinned_times - How long late passes take
- * @on: measure; written by the user of debugfs, read without a lock
- * @late_pass: passes by the number of bits of their nanoseconds, as fls64()
- *	counts them; vfio_unpinned_mm.lock
- * @late_pass_max: the longest one; same lock
- * @hold_max: the longest time for which a walk held the lock; same lock
- *
- * In nanoseconds. Passes that may sleep include the time for which they did.
- */
-struct vfio_unpinned_times {
-	bool on;
-	u64 late_pass[UNP_TIME_BUCKETS];
-	u64 late_pass_max;
-	u64 hold_max;
-};
-
-/**
- * struct vfio_unpinned_mm - Everything unpinned of one user address space
- * @mn: the subscription
- * @link: in the list of all; vfio_unpinned_mms_lock
- * @users: mappings and bitmap registrations; vfio_unpinned_mms_lock
- * @update_lock: serializes changes of what is mapped and registered
- * @lock: protects all leaves and their words, see vfio_iommu_type1_unpinned.c
- * @chunks: by user address >> UNP_CHUNK_SHIFT; changed under both locks
- * @maps: published mappings by user address; changed under both locks
- * @domains: those that have mappings; changed under both locks
- * @bitmap: the registered bitmap or NULL; changed under both locks
- * @flush_list: domains with something to flush; empty when @lock is free
- * @unpin: pages whose late pin is dropped after the flush; @lock
- * @nr_unpin: how many; 0 when @lock is free
- * @written: pages whose leaves were written since @lock was taken; @lock
- * @dead: the address space is gone, no leaf is set anymore; @lock
- * @folio_pins: PINNED words of each folio of PUD_SIZE, by its address; @lock
- * @nr_folio_pins: how many there are; immutable
- * @release_index: chunk where the late pass goes on to release pins; @lock
- * @release_found: it has released some since the first chunk; @lock
- * @release_began: when it was there, in jiffies; @lock
- * @release_rest: until when it does not look, in jiffies; @lock
- * @want_populate: marked pages without a leaf may exist; @lock
- * @populate_lock: one at a time populates marked pages; never waited for
- * @populate_from: user address where the worker begins; @populate_lock
- * @populate_delay: how long it waits after it has found pages that it can't get
- *	now, in jiffies; @populate_lock
- * @stats: counters; @lock
- * @times: of late passes, if somebody wants to know
- * @work: releases late pins and populates marked pages
- * @work_queued: it is going to run, once more if it runs; @lock
- * @work_running: it runs; @lock
- * @work_when: at that time, in jiffies; @lock
- * @work_rest: not before that, in jiffies; @lock
- * @debugfs: directory of the counters
- */
-struct vfio_unpinned_mm {
-	struct mmu_notifier mn;
-	struct list_head link;
-	unsigned int users;
-	struct mutex update_lock;	/* what is mapped and registered */
-	spinlock_t lock;		/* words, leaves, counters */
-	struct xarray chunks;
-	struct rb_root_cached maps;
-	struct list_head domains;
-	struct vfio_unpinned_bitmap *bitmap;
-	struct list_head flush_list;
-	struct page *unpin[UNP_UNPIN_BATCH];
-	unsigned int nr_unpin;
-	unsigned long written;
-	unsigned int *folio_pins;
-	unsigned long nr_folio_pins;
-	unsigned long release_index;
-	unsigned long release_began;
-	unsigned long release_rest;
-	bool release_found;
-	bool dead;
-	bool want_populate;
-	struct mutex populate_lock;	/* one at a time populates */
-	unsigned long populate_from;
-	unsigned long populate_delay;
-	struct vfio_unpinned_stats stats;
-	struct vfio_unpinned_times times;
-	struct delayed_work work;
-	unsigned long work_when;
-	unsigned long work_rest;
-	bool work_queued;
-	bool work_running;
-	struct dentry *debugfs;
-};
-
-/* Why a leaf goes, for the tracepoint */
-enum vfio_unpinned_zap_reason {
-	UNP_ZAP_UNMARKED,
-	UNP_ZAP_LIMIT,
-	UNP_ZAP_FORCED,
-	UNP_ZAP_ORPHAN,
-	UNP_ZAP_RELEASE,
-	UNP_ZAP_UNMAP,
-	UNP_ZAP_BUDGET,
-	UNP_ZAP_NOT_PINNED,
-};
-
-static inline unsigned long unp_pfn(unsigned long word)
-{
-	return word >> PAGE_SHIFT;
-}
-
-static inline struct page *unp_page(unsigned long word)
-{
-	return pfn_to_page(unp_pfn(word));
-}
-
-/* Bytes of user memory that the word is for */
-static inline unsigned long unp_size(unsigned long word)
-{
-	return word & UNP_HUGE ? UNP_CHUNK_SIZE : PAGE_SIZE;
-}
-
-static inline unsigned long unp_chunk_start(unsigned long vaddr)
-{
-	return vaddr & ~(UNP_CHUNK_SIZE - 1);
-}
-
-/* The word of a page in a chunk that has one for each */
-static inline unsigned long *
-unp_small_word(struct vfio_unpinned_chunk *chunk, unsigned long vaddr)
-{
-	return &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
-}
-
-/* 0 if nobody wants to know how long something takes */
-static inline u64 unp_begin(struct vfio_unpinned_mm *unp)
-{
-	return READ_ONCE(unp->times.on) ? ktime_get_ns() : 0;
-}
-
-/*
- * The published mappings that cover a part of [@start, @last], one after the
- * other, then NULL; with either of the two locks held.
- */
-static inline struct vfio_unpinned_map *
-unp_map_first(struct vfio_unpinned_mm *unp, unsigned long start,
-	      unsigned long last)
-{
-	return rb_entry_safe(interval_tree_iter_first(&unp->maps, start, last),
-			     struct vfio_unpinned_map, node);
-}
-
-static inline struct vfio_unpinned_map *
-unp_map_next(struct vfio_unpinned_map *map, unsigned long start,
-	     unsigned long last)
-{
-	return rb_entry_safe(interval_tree_iter_next(&map->node, start, last),
-			     struct vfio_unpinned_map, node);
-}
-
-/* For vfio_iommu_type1.c */
 #if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
-struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
-						   unsigned long vaddr,
-						   size_t size);
+struct vfio_unpinned_map *
+vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
+			 struct vfio_unpinned_event *event);
 int vfio_unpinned_map_publish(struct vfio_unpinned_map *map);
 void vfio_unpinned_map_close(struct vfio_unpinned_map *map);
 void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map);
@@ -419,6 +77,8 @@ int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 			     struct iommu_domain *domain);
 void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 			      struct iommu_domain *domain);
+struct vfio_unpinned_mm *
+vfio_unpinned_map_mm(const struct vfio_unpinned_map *map);
 int vfio_unpinned_dirty_start(struct vfio_unpinned_map *map);
 void vfio_unpinned_dirty_stop(struct vfio_unpinned_map *map);
 void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
@@ -437,7 +97,8 @@ int vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
 			      struct vfio_unpinned_mm *unp, void __user *arg);
 #else
 static inline struct vfio_unpinned_map *
-vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size)
+vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
+			 struct vfio_unpinned_event *event)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }
@@ -464,6 +125,12 @@ static inline int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 static inline void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 					    struct iommu_domain *domain)
 {
+}
+
+static inline struct vfio_unpinned_mm *
+vfio_unpinned_map_mm(const struct vfio_unpinned_map *map)
+{
+	return NULL;
 }
 
 static inline int vfio_unpinned_dirty_start(struct vfio_unpinned_map *map)
@@ -521,151 +188,14 @@ vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
 }
 #endif
 
-typedef void (*vfio_unpinned_leaf_fn)(struct vfio_unpinned_mm *unp,
-				      unsigned long vaddr, unsigned long *word,
-				      void *arg);
-/* What a walk calls for each chunk with leaves, for [vaddr, last] of it */
-typedef void (*vfio_unpinned_chunk_fn)(struct vfio_unpinned_mm *unp,
-				       struct vfio_unpinned_chunk *chunk,
-				       unsigned long vaddr, unsigned long last,
-				       void *arg);
-
-/* vfio_iommu_type1_unpinned.c */
-struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
-void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
-int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages);
-void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
-
-/* vfio_unpinned_map.c */
-int vfio_unpinned_check_vma(struct vm_area_struct *vma);
-
-/* vfio_unpinned_word.c */
-extern struct list_lru vfio_unpinned_lru;
-unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
-				  unsigned long vaddr,
-				  struct vfio_unpinned_chunk **chunk);
-bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			   unsigned long state, unsigned long pfn);
-bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			   unsigned long size);
-void vfio_unpinned_commit(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_unpin(struct vfio_unpinned_mm *unp, struct page *page);
-void vfio_unpinned_yield(struct vfio_unpinned_mm *unp, bool may_sleep);
-void vfio_unpinned_walk_chunks(struct vfio_unpinned_mm *unp,
-			       unsigned long start, unsigned long last,
-			       bool may_sleep, vfio_unpinned_chunk_fn fn,
-			       void *arg);
-void vfio_unpinned_walk(struct vfio_unpinned_mm *unp, unsigned long start,
-			unsigned long last, bool may_sleep,
-			vfio_unpinned_leaf_fn fn, void *arg);
-struct vfio_unpinned_chunk *
-vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index);
-void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk);
-int vfio_unpinned_chunks_init(struct shrinker *shrinker);
-void vfio_unpinned_chunks_exit(void);
-
-/* vfio_unpinned_leaf.c */
-bool vfio_unpinned_poisoned(struct page *page);
-bool vfio_unpinned_page_ok(unsigned long pfn);
-unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
-				unsigned long vaddr, unsigned long size,
-				unsigned long pfn, unsigned long flags);
-void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-		       enum vfio_unpinned_zap_reason reason);
-void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			     unsigned long size,
-			     enum vfio_unpinned_zap_reason reason);
-void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
-			 struct vfio_unpinned_domain *d, unsigned long iova,
-			 unsigned long pfn, size_t count, int prot);
-void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			      unsigned long pfn);
-void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
-			      unsigned long vaddr);
-
-/* vfio_unpinned_mark.c */
-bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			  unsigned long size);
-bool vfio_unpinned_chunk_marked(struct vfio_unpinned_mm *unp,
-				unsigned long vaddr);
-unsigned long vfio_unpinned_count_marked(struct vfio_unpinned_mm *unp,
-					 unsigned long vaddr,
-					 unsigned long size);
-unsigned long vfio_unpinned_next_mark(const struct vfio_unpinned_map *map,
-				      unsigned long vaddr, unsigned long last);
-
-/* vfio_unpinned_pins.c */
-int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
-int vfio_unpinned_pins_init_module(void);
-void vfio_unpinned_pins_exit_module(void);
-void vfio_unpinned_add_pins(struct vfio_unpinned_mm *unp,
-			    struct vfio_unpinned_chunk *chunk,
-			    struct page *page, int nr);
-bool vfio_unpinned_account_pin(struct vfio_unpinned_mm *unp,
-			       unsigned long vaddr, struct page *page,
-			       enum vfio_unpinned_zap_reason *reason);
-bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			    enum vfio_unpinned_zap_reason *reason);
-void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
-void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_restart_release(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay);
-
-/* vfio_unpinned_populate.c */
-void vfio_unpinned_populate(struct vfio_unpinned_map *map);
-void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp);
-unsigned long vfio_unpinned_populate_marked(struct vfio_unpinned_mm *unp);
-
-/* vfio_unpinned_dirty.c */
-void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,
-			     unsigned long vaddr, unsigned long size);
-void vfio_unpinned_dirty_add_leaves(struct vfio_unpinned_map *map);
-
-/* vfio_unpinned_event.c */
-void vfio_unpinned_event_lost(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			      unsigned long size);
-u64 vfio_unpinned_faults_of(struct iommu_domain *domain);
-
-/* vfio_unpinned_debugfs.c */
-#ifdef CONFIG_VFIO_DEBUGFS
-void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp);
-#else
-static inline void vfio_unpinned_debugfs_init(struct vfio_unpinned_mm *unp)
-{
-}
-
-static inline void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
-{
-}
-#endif
-
 /*
- * Switches that break one protection each, so that a test can show that it
- * would notice, and one that gives each group a domain of its own, as if it
- * were behind another kind of IOMMU. They exist in a test configuration only.
+ * Give each group a domain of its own, as if it were behind another kind of IOMMU. In
+ * a test configuration only.
  */
 #ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
-extern bool vfio_unpinned_break_flush;
-extern bool vfio_unpinned_break_late;
-extern bool vfio_unpinned_break_pin;
-extern bool vfio_unpinned_break_dirty;
-extern bool vfio_unpinned_break_lock;
-extern bool vfio_unpinned_break_release;
-extern bool vfio_unpinned_break_writeback;
 extern bool vfio_unpinned_separate_domains;
-extern unsigned int vfio_unpinned_pause_ms;
 #else
-#define vfio_unpinned_break_flush	false
-#define vfio_unpinned_break_late	false
-#define vfio_unpinned_break_pin		false
-#define vfio_unpinned_break_dirty	false
-#define vfio_unpinned_break_lock	false
-#define vfio_unpinned_break_release	false
-#define vfio_unpinned_break_writeback	false
 #define vfio_unpinned_separate_domains	false
-#define vfio_unpinned_pause_ms		0
 #endif
 
 #endif /* VFIO_UNPINNED_H */

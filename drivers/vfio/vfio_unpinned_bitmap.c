@@ -19,7 +19,7 @@
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 #include <linux/vmalloc.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 #define UNP_BITMAP_MAX_PAGES	((u64)INT_MAX)
 

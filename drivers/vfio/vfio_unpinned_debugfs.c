@@ -11,7 +11,7 @@
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 static int stats_show(struct seq_file *seq, void *unused)
 {

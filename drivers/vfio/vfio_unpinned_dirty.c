@@ -21,7 +21,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/slab.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 static unsigned long unp_map_pages(const struct vfio_unpinned_map *map)
 {

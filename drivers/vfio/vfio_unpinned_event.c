@@ -23,7 +23,7 @@
 #include <linux/pci.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 #define UNP_EVENT_INTERVAL	DIV_ROUND_UP(HZ, 10)
 

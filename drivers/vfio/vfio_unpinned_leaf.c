@@ -15,7 +15,7 @@
 #include <linux/hugetlb.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 #include "vfio_unpinned_trace.h"
 
 /**

@@ -20,7 +20,7 @@
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 /* Drop the chunks of [start, last] that this was the last mapping of. */
 static void unp_put_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
@@ -156,6 +156,7 @@ static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
  * @iova: first IOVA, page aligned
  * @vaddr: first address in the current address space, page aligned
  * @size: bytes, page aligned; neither range wraps
+ * @event: of the container, or NULL
  *
  * The mapping has no domain and is not published.
  *
@@ -164,9 +165,9 @@ static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
  *	range, -EOPNOTSUPP for memory of another kind, -ENOMEM, and what
  *	vfio_unpinned_mm_get() returns.
  */
-struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
-						   unsigned long vaddr,
-						   size_t size)
+struct vfio_unpinned_map *
+vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
+			 struct vfio_unpinned_event *event)
 {
 	struct vfio_unpinned_map *map;
 	bool hugetlb = false;
@@ -184,6 +185,7 @@ struct vfio_unpinned_map *vfio_unpinned_map_create(dma_addr_t iova,
 	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
 	if (!map)
 		return ERR_PTR(-ENOMEM);
+	map->event = event;
 	map->iova = iova;
 	map->node.start = vaddr;
 	map->node.last = vaddr + size - 1;
@@ -216,6 +218,20 @@ err_free:
 	return ERR_PTR(ret);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_create);
+
+/**
+ * vfio_unpinned_map_mm - The address space of a mapping
+ * @map: the mapping
+ *
+ * Context: Any context.
+ * Return: The object, which stays as long as the mapping does.
+ */
+struct vfio_unpinned_mm *
+vfio_unpinned_map_mm(const struct vfio_unpinned_map *map)
+{
+	return map->unp;
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_map_mm);
 
 /* Give the mapping @arg what leaves exist already, in all of its domains. */
 static void unp_copy_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr,

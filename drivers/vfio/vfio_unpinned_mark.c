@@ -16,7 +16,7 @@
  * Locks: see vfio_iommu_type1_unpinned.c. The bitmap does not go while lock is held.
  */
 #include <linux/mm.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 /*
  * The first bit from @nr on that is set, or clear if @invert has all bits set; @end

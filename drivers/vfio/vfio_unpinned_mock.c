@@ -351,7 +351,7 @@ void mock_map(struct vfio_unpinned_mock *mock, enum mock_map which)
 
 	map = vfio_unpinned_map_create(mock_iova(which),
 				       mock->vaddr + PFN_PHYS(l->start),
-				       PFN_PHYS(l->pages));
+				       PFN_PHYS(l->pages), NULL);
 	KUNIT_ASSERT_FALSE(mock->test, IS_ERR(map));
 	mock->map[which] = map;
 	KUNIT_ASSERT_EQ(mock->test, 0,

@@ -13,7 +13,7 @@
 #include <kunit/test.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 /* User memory: chunk 0 is of small pages, chunk 1 is a huge page. */
 #define MOCK_SMALL		0

@@ -41,7 +41,7 @@
 #include <linux/nodemask.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 #include "vfio_unpinned_trace.h"
 
 /* How often late pins are looked at while some are held. */

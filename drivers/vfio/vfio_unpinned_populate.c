@@ -29,7 +29,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/userfaultfd_k.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 /* How long pages that can't be had now are left alone, at first and at last. */
 #define UNP_RETRY_FIRST		(HZ / 50 + 1)

@@ -3,7 +3,7 @@
  * VFIO: words of unpinned DMA mappings
  *
  * One word per user page says what the leaves of the page are, see
- * vfio_unpinned.h for its states. Words come in chunks, which are made when a
+ * vfio_unpinned_priv.h for its states. Words come in chunks, which are made when a
  * mapping is, and freed with the last mapping that covers a part of them. Here is
  * how a word is found, how all words of a range are visited, and how a change ends:
  * what was cleared or replaced is flushed, then the pins that waited for the flush
@@ -19,7 +19,7 @@
 #include <linux/list_lru.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include "vfio_unpinned.h"
+#include "vfio_unpinned_priv.h"
 
 /* Chunks with PINNED words of all address spaces, by the cgroup of their owner. */
 struct list_lru vfio_unpinned_lru;

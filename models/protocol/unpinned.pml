@@ -21,7 +21,7 @@
  * them. Sizes and parts (-DNP=..., -DDROP, ...) are chosen by the runner,
  * harness/lib/models.sh.
  *
- * State of a page, see vfio_unpinned.h for the word:
+ * State of a page, see vfio_unpinned_priv.h for the word:
  *
  *	pte	0 not present, or its frame; ZERO is the zero page, read-only
  *	spte	0, or the frame that KVM maps; spte_w: writable
