@@ -11,7 +11,7 @@
  * The bitmap's memory is pinned and mapped in the kernel, since brackets of any
  * process read it.
  *
- * Locks: see vfio_iommu_type1_unpinned.c.
+ * Locks: see vfio_unpinned_priv.h.
  */
 #include <linux/mm.h>
 #include <linux/sched/mm.h>

@@ -16,7 +16,7 @@
  * each query while it has one. A query drops the lock now and then. What gets a
  * leaf behind its back still has it at the next one, or a bit.
  *
- * Locks, see vfio_iommu_type1_unpinned.c: update_lock makes queries, and domains
+ * Locks, see vfio_unpinned_priv.h: update_lock makes queries, and domains
  * and mappings that go, wait for each other; the bits are protected by lock.
  */
 #include <linux/bitmap.h>

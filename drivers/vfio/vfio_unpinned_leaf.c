@@ -10,7 +10,7 @@
  * Leaves are of 4 KiB, or for a chunk with HUGE as large as the domain and the
  * alignment of each mapping allow.
  *
- * Locks: see vfio_iommu_type1_unpinned.c.
+ * Locks: see vfio_unpinned_priv.h.
  */
 #include <linux/hugetlb.h>
 #include <linux/iommu.h>

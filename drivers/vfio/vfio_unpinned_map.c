@@ -11,7 +11,7 @@
  * leaf is cleared and flushed. Brackets see a dying one all the time, so that
  * no frame is freed under a leaf of it.
  *
- * Locks: see vfio_iommu_type1_unpinned.c.
+ * Locks: see vfio_unpinned_priv.h.
  */
 #include <linux/hugetlb.h>
 #include <linux/mm.h>

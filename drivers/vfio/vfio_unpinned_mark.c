@@ -13,7 +13,7 @@
  * Marks are by IOVA. A page is marked if it is at one of the IOVAs where the address
  * space has it mapped.
  *
- * Locks: see vfio_iommu_type1_unpinned.c. The bitmap does not go while lock is held.
+ * Locks: see vfio_unpinned_priv.h. The bitmap does not go while lock is held.
  */
 #include <linux/mm.h>
 #include "vfio_unpinned_priv.h"

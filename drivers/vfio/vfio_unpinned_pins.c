@@ -33,7 +33,7 @@
  * address space. Where they do not, the folio counts more than once. Folios of
  * PUD_SIZE and more have a counter each.
  *
- * Locks: see vfio_iommu_type1_unpinned.c.
+ * Locks: see vfio_unpinned_priv.h.
  */
 #include <linux/list_lru.h>
 #include <linux/mm.h>

@@ -22,7 +22,7 @@
  *   POPULATE -> nothing    the gate has
  *
  * populate_lock is held from POPULATE to PINNED, so that no one mistakes another
- * populate's flag for its own. For the other locks see vfio_iommu_type1_unpinned.c.
+ * populate's flag for its own. For the other locks see vfio_unpinned_priv.h.
  */
 #include <linux/memcontrol.h>
 #include <linux/mm.h>

@@ -2,7 +2,6 @@
 /*
  * VFIO: unpinned DMA mappings, private definitions
  *
- * vfio_iommu_type1_unpinned.c has the notifiers: who sets leaves, who zaps them.
  * vfio_unpinned_word.c has the words: how they are found, visited and committed.
  * vfio_unpinned_leaf.c has the leaves that go with them.
  * vfio_unpinned_map.c has the mappings and their domains.
@@ -10,10 +9,33 @@
  * vfio_unpinned_bitmap.c has the registration of the pin bitmap.
  * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
  * vfio_unpinned_populate.c gives marked pages a leaf that have none.
+ * vfio_unpinned_notifier.c has the notifiers: who sets leaves, who zaps them.
+ * vfio_unpinned_mm.c has the object of an address space.
  * vfio_unpinned_dirty.c tells what devices may have written.
  * vfio_unpinned_event.c tells the user of blocked DMA and of pages lost.
  * vfio_unpinned_debugfs.c shows the counters.
  * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
+ *
+ * Locks, in their order:
+ *
+ *   (locks of the container)
+ *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users; held
+ *                over nothing for which one process can make another wait
+ *   update_lock  per vfio_unpinned_mm, what is mapped and registered: one
+ *                change at a time. Held over allocations, and by the process
+ *                itself over mmap_lock. Never taken in a notifier.
+ *   populate_lock  per vfio_unpinned_mm: one at a time gets marked pages in.
+ *                Nobody waits for it.
+ *   (mmap_lock, reverse map locks, page table locks, KVM's mmu_lock)
+ *   lock         per vfio_unpinned_mm, spinlock: the words, the leaves and all
+ *                else that the notifiers use. Held while leaves are written
+ *                and flushed, so that whoever holds it sees leaves, words and
+ *                IOTLB agree. Not taken from interrupts.
+ *   (lock of the shrinker's list, locks of the IOMMU driver)
+ *   vfio_unpinned_event.lock  per container, raw spinlock: blocked requests
+ *
+ * The page behind a leaf is valid while the lock is held: whoever frees it
+ * must have passed the late pass for its address, which takes the lock.
  *
  * vfio_unpinned.h is what drivers of containers use. Nothing here knows of their
  * structures.
@@ -240,7 +262,7 @@ struct vfio_unpinned_times {
  * @link: in the list of all; vfio_unpinned_mms_lock
  * @users: mappings and bitmap registrations; vfio_unpinned_mms_lock
  * @update_lock: serializes changes of what is mapped and registered
- * @lock: protects all leaves and their words, see vfio_iommu_type1_unpinned.c
+ * @lock: protects all leaves and their words, see above
  * @chunks: by user address >> UNP_CHUNK_SHIFT; changed under both locks
  * @maps: published mappings by user address; changed under both locks
  * @domains: those that have mappings; changed under both locks
@@ -380,7 +402,10 @@ typedef void (*vfio_unpinned_chunk_fn)(struct vfio_unpinned_mm *unp,
 				       unsigned long vaddr, unsigned long last,
 				       void *arg);
 
-/* vfio_iommu_type1_unpinned.c */
+/* vfio_unpinned_notifier.c */
+extern const struct mmu_notifier_ops vfio_unpinned_mn_ops;
+
+/* vfio_unpinned_mm.c */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
 void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
 int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages);

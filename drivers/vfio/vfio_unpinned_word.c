@@ -11,7 +11,7 @@
  *
  * Nothing here decides what a word should say.
  *
- * Locks: see vfio_iommu_type1_unpinned.c. The words are protected by lock; chunks come
+ * Locks: see vfio_unpinned_priv.h. The words are protected by lock; chunks come
  * and go with both update_lock and lock held.
  */
 #include <kunit/static_stub.h>

@@ -1,89 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * VFIO: DMA mappings of memory that is not pinned
+ * VFIO: notifiers of unpinned DMA mappings
  *
- * A vfio_unpinned_mm belongs to one user address space, whatever number of
- * containers it has. It keeps one word per user page (vfio_unpinned_priv.h has the
- * states), and the leaves for that page in all IOMMU domains follow the word:
+ * The words and leaves of an address space follow the events of its page table:
  *
- *   gate      KVM is about to install an SPTE (change_pte): set the leaf.
- *   late pass somebody is about to take the page away, and KVM has zapped its
- *             SPTEs (invalidate_range_start_late): zap the leaf, or hold the
- *             page with a late pin if the guest has marked it.
- *   release   the guest has cleared the mark of a pinned page, see
- *             vfio_unpinned_pins.c
- *   unmap     see vfio_unpinned_map.c
+ *   gate       KVM is about to install an SPTE (change_pte): set the leaf.
+ *   late pass  The page is about to be taken away, and KVM has zapped its SPTEs
+ *              (invalidate_range_start_late): zap the leaf, or hold the page with a
+ *              late pin if the guest has marked it.
+ *   young      A late-pinned page can't be reclaimed, so it is young.
+ *   release    The address space is gone: zap everything.
  *
- * so that a page that the guest can write is one that its devices can access,
- * and a page that was marked and then written stays both until the mark goes.
- * A bracket that was aborted needs no care: KVM has dropped its SPTE too, and
- * the guest comes back through the gate.
+ * A page that the guest can write is thus one that its devices can access, and a page
+ * that was marked and then written stays both until the mark is cleared. An aborted
+ * bracket needs no undo: KVM has dropped its SPTE too, and the guest comes back
+ * through the gate.
  *
- * Locks, in their order:
- *
- *   (vfio_iommu.lock)
- *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users; held
- *                over nothing for which one process can make another wait
- *   update_lock  per vfio_unpinned_mm, what is mapped and registered: one
- *                change at a time. Held over allocations, and by the process
- *                itself over mmap_lock. Never taken in a notifier.
- *   populate_lock  per vfio_unpinned_mm: one at a time gets marked pages in.
- *                Nobody waits for it.
- *   (mmap_lock, reverse map locks, page table locks, KVM's mmu_lock)
- *   lock         per vfio_unpinned_mm, spinlock: the words, the leaves and all
- *                else that the notifiers use. Held while leaves are written
- *                and flushed, so that whoever holds it sees leaves, words and
- *                IOTLB agree. Not taken from interrupts.
- *   (locks of the IOMMU driver)
- *
- * The page behind a leaf is valid while the lock is held: whoever frees it
- * must have passed the late pass for its address, which takes the lock.
+ * Locks: see vfio_unpinned_priv.h. Notifiers take lock only. They run with KVM's
+ * mmu_lock (the gate), or with mmap_lock, locks of the reverse map or locks of page
+ * tables held.
  */
-#include <linux/module.h>
 #include <linux/delay.h>
 #include <linux/ktime.h>
+#include <linux/mmu_notifier.h>
 #include <linux/sched/coredump.h>
-#include <linux/sched/mm.h>
-#include <linux/slab.h>
 #include "vfio_unpinned_priv.h"
-
-#define CREATE_TRACE_POINTS
 #include "vfio_unpinned_trace.h"
-
-static DEFINE_MUTEX(vfio_unpinned_mms_lock);
-static LIST_HEAD(vfio_unpinned_mms);
-
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
-bool vfio_unpinned_break_flush;
-module_param_named(break_flush, vfio_unpinned_break_flush, bool, 0644);
-MODULE_PARM_DESC(break_flush, "TEST: do not flush the IOTLB");
-bool vfio_unpinned_break_late;
-module_param_named(break_late, vfio_unpinned_break_late, bool, 0644);
-MODULE_PARM_DESC(break_late, "TEST: test the marks before KVM drops its SPTEs");
-bool vfio_unpinned_break_pin;
-module_param_named(break_pin, vfio_unpinned_break_pin, bool, 0644);
-MODULE_PARM_DESC(break_pin, "TEST: take no late pins");
-bool vfio_unpinned_break_dirty;
-module_param_named(break_dirty, vfio_unpinned_break_dirty, bool, 0644);
-MODULE_PARM_DESC(break_dirty, "TEST: forget that a leaf was there");
-bool vfio_unpinned_break_lock;
-module_param_named(break_lock, vfio_unpinned_break_lock, bool, 0644);
-MODULE_PARM_DESC(break_lock, "TEST: show counters without their lock");
-bool vfio_unpinned_break_release;
-module_param_named(break_release, vfio_unpinned_break_release, bool, 0644);
-MODULE_PARM_DESC(break_release, "TEST: release no late pins of others for a new one");
-bool vfio_unpinned_break_writeback;
-module_param_named(break_writeback, vfio_unpinned_break_writeback, bool, 0644);
-MODULE_PARM_DESC(break_writeback, "TEST: lose what devices have written");
-bool vfio_unpinned_separate_domains;
-EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
-module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,
-		   0644);
-MODULE_PARM_DESC(separate_domains, "TEST: a domain of its own for each group");
-unsigned int vfio_unpinned_pause_ms;
-module_param_named(pause_ms, vfio_unpinned_pause_ms, uint, 0644);
-MODULE_PARM_DESC(pause_ms, "TEST: milliseconds to wait between the passes");
-#endif
 
 /*
  * KVM maps one page of a chunk that has one word. Without PINNED, no bracket has
@@ -520,7 +462,8 @@ static int unp_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
 	return young;
 }
 
-static const struct mmu_notifier_ops vfio_unpinned_mn_ops = {
+/* What a vfio_unpinned_mm does with the events of its address space */
+const struct mmu_notifier_ops vfio_unpinned_mn_ops = {
 	.release			= unp_release,
 	.change_pte			= unp_change_pte,
 	.clear_flush_young		= unp_clear_young,
@@ -531,182 +474,3 @@ static const struct mmu_notifier_ops vfio_unpinned_mn_ops = {
 	.invalidate_range_start		= unp_invalidate_start_broken,
 #endif
 };
-
-static struct vfio_unpinned_mm *unp_create(void)
-{
-	struct vfio_unpinned_mm *unp;
-
-	unp = kzalloc(sizeof(*unp), GFP_KERNEL_ACCOUNT);
-	if (!unp)
-		return NULL;
-
-	mutex_init(&unp->update_lock);
-	mutex_init(&unp->populate_lock);
-	spin_lock_init(&unp->lock);
-	xa_init(&unp->chunks);
-	unp->maps = RB_ROOT_CACHED;
-	INIT_LIST_HEAD(&unp->domains);
-	INIT_LIST_HEAD(&unp->flush_list);
-	unp->mn.ops = &vfio_unpinned_mn_ops;
-	unp->users = 1;
-	if (vfio_unpinned_pins_init(unp)) {
-		kfree(unp);
-		return NULL;
-	}
-	return unp;
-}
-
-static void unp_free(struct vfio_unpinned_mm *unp)
-{
-	vfio_unpinned_pins_exit(unp);
-	WARN_ON_ONCE(!xa_empty(&unp->chunks) || !list_empty(&unp->domains));
-	xa_destroy(&unp->chunks);
-	kfree(unp);
-}
-
-/*
- * Others may hold the mmap_lock for as long as they like. The registration gives up
- * for any signal (mm_take_all_locks()): after its handler, the call starts again.
- */
-static int unp_subscribe(struct vfio_unpinned_mm *unp, struct mm_struct *mm)
-{
-	int ret;
-
-	if (mmap_write_lock_killable(mm))
-		return -EINTR;
-	ret = __mmu_notifier_register(&unp->mn, mm);
-	mmap_write_unlock(mm);
-	return ret == -EINTR ? -ERESTARTNOINTR : ret;
-}
-
-/*
- * Make @new the object of the current address space, if it is not NULL and there is
- * none yet. Returns the one that there is, with one more user if it is not @new.
- */
-static struct vfio_unpinned_mm *unp_find(struct vfio_unpinned_mm *new)
-{
-	struct vfio_unpinned_mm *unp;
-
-	guard(mutex)(&vfio_unpinned_mms_lock);
-	list_for_each_entry(unp, &vfio_unpinned_mms, link) {
-		if (unp->mn.mm == current->mm) {
-			unp->users++;
-			return unp;
-		}
-	}
-	if (new)
-		list_add(&new->link, &vfio_unpinned_mms);
-	return new;
-}
-
-/**
- * vfio_unpinned_mm_get - Get the object of the current address space
- *
- * Context: Process context of the user, may sleep.
- * Return: The object with a reference, to be dropped with
- *	vfio_unpinned_mm_put(), or ERR_PTR(): -ENOMEM, -EINTR if the process is
- *	killed, -ERESTARTNOINTR for another signal, with nothing changed.
- */
-struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
-{
-	struct vfio_unpinned_mm *unp = unp_find(NULL), *new;
-	int ret;
-
-	if (unp)
-		return unp;
-	new = unp_create();
-	if (!new)
-		return ERR_PTR(-ENOMEM);
-	ret = unp_subscribe(new, current->mm);
-	if (ret) {
-		unp_free(new);
-		return ERR_PTR(ret);
-	}
-	unp = unp_find(new);
-	if (unp == new) {
-		vfio_unpinned_debugfs_init(unp);
-		return unp;
-	}
-	/* Another thread was faster. This one has had no leaves. */
-	mmu_notifier_unregister(&new->mn, new->mn.mm);
-	unp_free(new);
-	return unp;
-}
-
-/**
- * vfio_unpinned_mm_put - Drop a reference
- * @unp: the object, without mappings and registration if it is the last one
- *
- * Context: Process context, may sleep.
- */
-void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp)
-{
-	mutex_lock(&vfio_unpinned_mms_lock);
-	if (--unp->users) {
-		mutex_unlock(&vfio_unpinned_mms_lock);
-		return;
-	}
-	list_del(&unp->link);
-	mutex_unlock(&vfio_unpinned_mms_lock);
-
-	vfio_unpinned_debugfs_exit(unp);
-	/* The worker needs the mm. */
-	cancel_delayed_work_sync(&unp->work);
-	mmu_notifier_unregister(&unp->mn, unp->mn.mm);
-	unp_free(unp);
-}
-
-/**
- * vfio_unpinned_charge - Charge memory to locked_vm
- * @unp: the address space, which may be gone
- * @pages: how many
- *
- * Context: Process context, may sleep.
- * Return: 0, -ENOMEM if that is over the caller's RLIMIT_MEMLOCK, -ESRCH if the
- *	address space is gone.
- */
-int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages)
-{
-	struct mm_struct *mm = unp->mn.mm;
-	int ret;
-
-	if (!mmget_not_zero(mm))
-		return -ESRCH;
-	ret = account_locked_vm(mm, pages, true);
-	mmput_async(mm);
-	return ret;
-}
-
-/**
- * vfio_unpinned_uncharge - Give back what vfio_unpinned_charge() charged
- * @unp: the address space, which may be gone
- * @pages: how many
- *
- * Context: Process context, may sleep.
- */
-void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages)
-{
-	struct mm_struct *mm = unp->mn.mm;
-
-	if (!mmget_not_zero(mm))
-		return;
-	account_locked_vm(mm, pages, false);
-	/* The last reference must not tear the mm down under our locks. */
-	mmput_async(mm);
-}
-
-static int __init vfio_unpinned_init(void)
-{
-	return vfio_unpinned_pins_init_module();
-}
-
-static void __exit vfio_unpinned_exit(void)
-{
-	vfio_unpinned_pins_exit_module();
-}
-
-module_init(vfio_unpinned_init);
-module_exit(vfio_unpinned_exit);
-
-MODULE_LICENSE("GPL");
-MODULE_DESCRIPTION("VFIO: DMA mappings of memory that is not pinned");
