@@ -15,6 +15,7 @@
 #include <linux/hugetlb.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
+#include <linux/shmem_fs.h>
 #include "vfio_unpinned_priv.h"
 #include "vfio_unpinned_trace.h"
 
@@ -59,6 +60,27 @@ bool vfio_unpinned_page_ok(unsigned long pfn)
 	if (folio_test_hugetlb(folio))
 		return folio_size(folio) >= UNP_CHUNK_SIZE;
 	return folio_test_anon(folio) || folio_test_swapbacked(folio);
+}
+
+/**
+ * vfio_unpinned_check_vma - Is this memory that can have leaves?
+ * @vma: the memory
+ *
+ * Context: Process context, with the mmap_lock held.
+ * Return: 0 or -EOPNOTSUPP.
+ */
+int vfio_unpinned_check_vma(struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP))
+		return -EOPNOTSUPP;
+	if (!(vma->vm_flags & VM_WRITE))
+		return -EOPNOTSUPP;
+	if (is_vm_hugetlb_page(vma))
+		return 0;
+	if (!vma_is_anonymous(vma) &&
+	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
+		return -EOPNOTSUPP;
+	return 0;
 }
 
 /* How large can the next leaf of a range be? */
@@ -424,8 +446,12 @@ static void unp_split_pin(struct vfio_unpinned_mm *unp, unsigned long at,
 	enum vfio_unpinned_zap_reason reason;
 
 	lockdep_assert_held(&unp->lock);
-	if (at == gated || vfio_unpinned_late_pin(unp, at, &reason))
+	if (at == gated)
 		return;
+	if (vfio_unpinned_late_pin(unp, at, &reason)) {
+		vfio_unpinned_expect_release(unp);
+		return;
+	}
 	vfio_unpinned_want_populate(unp);
 	vfio_unpinned_event_lost(unp, at, PAGE_SIZE);
 	vfio_unpinned_zap(unp, at, reason);

@@ -17,7 +17,6 @@
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include "vfio_unpinned_priv.h"
@@ -82,27 +81,6 @@ static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 		}
 		cond_resched();
 	}
-	return 0;
-}
-
-/**
- * vfio_unpinned_check_vma - Is this memory that can have leaves?
- * @vma: the memory
- *
- * Context: Process context, with the mmap_lock held.
- * Return: 0 or -EOPNOTSUPP.
- */
-int vfio_unpinned_check_vma(struct vm_area_struct *vma)
-{
-	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP))
-		return -EOPNOTSUPP;
-	if (!(vma->vm_flags & VM_WRITE))
-		return -EOPNOTSUPP;
-	if (is_vm_hugetlb_page(vma))
-		return 0;
-	if (!vma_is_anonymous(vma) &&
-	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
-		return -EOPNOTSUPP;
 	return 0;
 }
 

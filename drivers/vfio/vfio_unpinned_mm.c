@@ -78,11 +78,13 @@ static struct vfio_unpinned_mm *unp_create(void)
 		kfree(unp);
 		return NULL;
 	}
+	vfio_unpinned_worker_init(unp);
 	return unp;
 }
 
 static void unp_free(struct vfio_unpinned_mm *unp)
 {
+	vfio_unpinned_worker_exit(unp);
 	vfio_unpinned_pins_exit(unp);
 	WARN_ON_ONCE(!xa_empty(&unp->chunks) || !list_empty(&unp->domains));
 	xa_destroy(&unp->chunks);
@@ -176,7 +178,7 @@ void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp)
 
 	vfio_unpinned_debugfs_exit(unp);
 	/* The worker needs the mm. */
-	cancel_delayed_work_sync(&unp->work);
+	vfio_unpinned_worker_exit(unp);
 	mmu_notifier_unregister(&unp->mn, unp->mn.mm);
 	unp_free(unp);
 }
@@ -222,12 +224,12 @@ void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages)
 
 static int __init vfio_unpinned_init(void)
 {
-	return vfio_unpinned_pins_init_module();
+	return vfio_unpinned_worker_init_module();
 }
 
 static void __exit vfio_unpinned_exit(void)
 {
-	vfio_unpinned_pins_exit_module();
+	vfio_unpinned_worker_exit_module();
 }
 
 module_init(vfio_unpinned_init);

@@ -236,8 +236,12 @@ static bool unp_keep_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		*reason = UNP_ZAP_FORCED;
 		return false;
 	}
-	if ((word & UNP_PINNED) || vfio_unpinned_late_pin(unp, vaddr, reason))
+	if (word & UNP_PINNED)
 		return true;
+	if (vfio_unpinned_late_pin(unp, vaddr, reason)) {
+		vfio_unpinned_expect_release(unp);
+		return true;
+	}
 	vfio_unpinned_want_populate(unp);
 	vfio_unpinned_event_lost(unp, vaddr, unp_size(word));
 	return false;

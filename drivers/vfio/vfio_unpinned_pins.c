@@ -39,26 +39,16 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
-#include <linux/shrinker.h>
 #include <linux/slab.h>
 #include "vfio_unpinned_priv.h"
 #include "vfio_unpinned_trace.h"
 
-/* How often late pins are looked at while some are held. */
-#define UNP_WORK_INTERVAL	HZ
-/* The worker runs for at most a tenth of the time, and not more often than this. */
-#define UNP_WORK_REST		(HZ / 20 + 1)
-#define UNP_WORK_SHARE		9
 /* How many chunks the late pass looks at to release pins, before each new one. */
 #define UNP_STEP_CHUNKS		64
 /* How many times it does so for one page, where the budget is in the way. */
 #define UNP_BUDGET_STEPS	8
-/* How many chunks the shrinker is asked for at a time. */
-#define UNP_SHRINK_BATCH	32
 /* In vfio_unpinned_mm.chunks: the chunk has PINNED words. */
 #define UNP_MARK_PINS		XA_MARK_0
-
-static struct shrinker *unp_shrinker;
 
 /* The counter of a folio that is too large to look for its pins; or NULL. */
 static unsigned int *unp_folio_pins(struct vfio_unpinned_mm *unp,
@@ -204,9 +194,18 @@ static void unp_release_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	unpin_user_page(page);
 }
 
-/* Release the late pins of a chunk whose mark is clear. Returns how many. */
-static unsigned long unp_release_chunk(struct vfio_unpinned_mm *unp,
-				       struct vfio_unpinned_chunk *chunk)
+/**
+ * vfio_unpinned_release_chunk - Release the late pins of a chunk without a mark
+ * @unp: the address space
+ * @chunk: the chunk
+ *
+ * All is flushed upon return.
+ *
+ * Context: Any context, with @unp->lock held.
+ * Return: how many were released.
+ */
+unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
+					  struct vfio_unpinned_chunk *chunk)
 {
 	unsigned long vaddr = chunk->index << UNP_CHUNK_SHIFT, i, released = 0;
 	unsigned long *word = chunk->huge ? &chunk->huge : chunk->leaf;
@@ -249,7 +248,7 @@ void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp)
 	while ((chunk = xa_find(&unp->chunks, &index, ULONG_MAX,
 				UNP_MARK_PINS))) {
 		unp->stats.worker_scans++;
-		unp_release_chunk(unp, chunk);
+		vfio_unpinned_release_chunk(unp, chunk);
 		index++;
 		/* Brackets and the gate wait for no more than a chunk. */
 		spin_unlock(&unp->lock);
@@ -310,7 +309,7 @@ static bool unp_release_step(struct vfio_unpinned_mm *unp)
 			return true;
 		}
 		words += chunk->pins;
-		unp->release_found |= unp_release_chunk(unp, chunk);
+		unp->release_found |= vfio_unpinned_release_chunk(unp, chunk);
 		unp->release_index++;
 	}
 	return true;
@@ -398,14 +397,6 @@ bool vfio_unpinned_account_pin(struct vfio_unpinned_mm *unp,
 	stats->late_pins_peak = max(stats->late_pins_peak, stats->late_pins);
 	stats->held += cost;
 	stats->held_peak = max(stats->held_peak, stats->held);
-	/* While there are pins the worker comes back by itself. */
-	if (vfio_unpinned_break_release)
-		return true;
-	if (stats->late_pins > bm->limit ||
-	    (bm->budget && stats->held > bm->budget / 2))
-		vfio_unpinned_schedule(unp, 0);
-	else
-		vfio_unpinned_schedule(unp, UNP_WORK_INTERVAL);
 	return true;
 }
 
@@ -467,113 +458,7 @@ void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 }
 
 /**
- * vfio_unpinned_schedule - Have the worker run
- * @unp: the address space
- * @delay: in how many jiffies at the latest, if it has not run a lot lately
- *
- * Nobody pays for the worker's time, so that is a tenth of all at most.
- *
- * Context: Any context, with @unp->lock held.
- */
-void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay)
-{
-	unsigned long now = jiffies, when = now + delay;
-
-	lockdep_assert_held(&unp->lock);
-	if (time_before(when, unp->work_rest))
-		when = unp->work_rest;
-	if (unp->work_queued && time_before_eq(unp->work_when, when))
-		return;
-	unp->work_queued = true;
-	unp->work_when = when;
-	/* At the end of the run it is known how long to rest. */
-	if (!unp->work_running)
-		mod_delayed_work(system_unbound_wq, &unp->work, when - now);
-}
-
-/* A run has begun at @began and ends: queue the next one, if it is wanted. */
-static void unp_end_work(struct vfio_unpinned_mm *unp, unsigned long began)
-{
-	unsigned long now = jiffies, when = unp->work_when;
-
-	lockdep_assert_held(&unp->lock);
-	unp->work_running = false;
-	unp->work_rest = now + UNP_WORK_REST + UNP_WORK_SHARE * (now - began);
-	if (!unp->work_queued)
-		return;
-	unp->work_queued = false;
-	vfio_unpinned_schedule(unp, time_after(when, now) ? when - now : 0);
-}
-
-static void unp_work(struct work_struct *work)
-{
-	struct vfio_unpinned_mm *unp =
-		container_of(work, struct vfio_unpinned_mm, work.work);
-	unsigned long began = jiffies, wait;
-
-	spin_lock(&unp->lock);
-	unp->work_queued = false;
-	unp->work_running = true;
-	unp->stats.worker_runs++;
-	spin_unlock(&unp->lock);
-
-	vfio_unpinned_release_unmarked(unp);
-	wait = vfio_unpinned_populate_marked(unp);
-
-	spin_lock(&unp->lock);
-	if (unp->stats.late_pins)
-		vfio_unpinned_schedule(unp, UNP_WORK_INTERVAL);
-	if (wait)
-		vfio_unpinned_schedule(unp, wait);
-	unp_end_work(unp, began);
-	spin_unlock(&unp->lock);
-}
-
-/* How many chunks of the cgroup have late pins, which may have no mark. */
-static unsigned long unp_shrink_count(struct shrinker *shrinker,
-				      struct shrink_control *sc)
-{
-	return list_lru_shrink_count(&vfio_unpinned_lru, sc) ?: SHRINK_EMPTY;
-}
-
-/*
- * One chunk; @arg: how many of them had something to release. The lock of the list
- * is taken with that of the address space held, so it has to be dropped meanwhile.
- */
-static enum lru_status unp_shrink_chunk(struct list_head *item,
-					struct list_lru_one *list,
-					spinlock_t *lru_lock, void *arg)
-	__must_hold(lru_lock)
-{
-	struct vfio_unpinned_chunk *chunk =
-		container_of(item, struct vfio_unpinned_chunk, lru);
-	struct vfio_unpinned_mm *unp = chunk->unp;
-	unsigned long *released = arg;
-
-	if (!spin_trylock(&unp->lock))
-		return LRU_SKIP;
-	/* Go on with the others. It can't be freed before its pins are gone. */
-	list_move_tail(item, &list->list);
-	spin_unlock(lru_lock);
-	unp->stats.shrinker_scans++;
-	if (unp_release_chunk(unp, chunk))
-		++*released;
-	spin_unlock(&unp->lock);
-	spin_lock(lru_lock);
-	return LRU_RETRY;
-}
-
-static unsigned long unp_shrink_scan(struct shrinker *shrinker,
-				     struct shrink_control *sc)
-{
-	unsigned long released = 0;
-
-	list_lru_shrink_walk(&vfio_unpinned_lru, sc, unp_shrink_chunk, &released);
-	return released ?: SHRINK_STOP;
-}
-
-/**
- * vfio_unpinned_pins_init - Prepare what holds and releases late pins
+ * vfio_unpinned_pins_init - Prepare what counts late pins
  * @unp: the address space, not yet subscribed
  *
  * Context: Process context, may sleep.
@@ -592,11 +477,6 @@ int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp)
 				   GFP_KERNEL_ACCOUNT);
 	if (!unp->folio_pins)
 		return -ENOMEM;
-	INIT_DELAYED_WORK(&unp->work, unp_work);
-	unp->work_rest = jiffies;
-	spin_lock(&unp->lock);
-	vfio_unpinned_restart_release(unp);
-	spin_unlock(&unp->lock);
 	return 0;
 }
 
@@ -608,43 +488,5 @@ int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp)
  */
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp)
 {
-	cancel_delayed_work_sync(&unp->work);
 	kvfree(unp->folio_pins);
-}
-
-/**
- * vfio_unpinned_pins_init_module - Prepare what all address spaces share
- *
- * Context: Process context, may sleep.
- * Return: 0 or -ENOMEM.
- */
-int __init vfio_unpinned_pins_init_module(void)
-{
-	int ret;
-
-	unp_shrinker = shrinker_alloc(SHRINKER_MEMCG_AWARE |
-				      SHRINKER_NUMA_AWARE, "vfio-unpinned");
-	if (!unp_shrinker)
-		return -ENOMEM;
-	ret = vfio_unpinned_chunks_init(unp_shrinker);
-	if (ret) {
-		shrinker_free(unp_shrinker);
-		return ret;
-	}
-	unp_shrinker->count_objects = unp_shrink_count;
-	unp_shrinker->scan_objects = unp_shrink_scan;
-	unp_shrinker->batch = UNP_SHRINK_BATCH;
-	shrinker_register(unp_shrinker);
-	return 0;
-}
-
-/**
- * vfio_unpinned_pins_exit_module - Undo vfio_unpinned_pins_init_module()
- *
- * Context: Process context, may sleep; no address space is left.
- */
-void vfio_unpinned_pins_exit_module(void)
-{
-	shrinker_free(unp_shrinker);
-	vfio_unpinned_chunks_exit();
 }

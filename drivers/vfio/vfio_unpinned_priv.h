@@ -7,8 +7,9 @@
  * vfio_unpinned_map.c has the mappings and their domains.
  * vfio_unpinned_mark.c tells which pages are marked.
  * vfio_unpinned_bitmap.c has the registration of the pin bitmap.
- * vfio_unpinned_pins.c has late pins, their bounds and who releases them.
- * vfio_unpinned_populate.c gives marked pages a leaf that have none.
+ * vfio_unpinned_pins.c has late pins, their bounds and their release.
+ * vfio_unpinned_worker.c has the worker, which releases pins and populates marked
+ *   pages that have no leaf, and the shrinker.
  * vfio_unpinned_notifier.c has the notifiers: who sets leaves, who zaps them.
  * vfio_unpinned_mm.c has the object of an address space.
  * vfio_unpinned_dirty.c tells what devices may have written.
@@ -411,9 +412,6 @@ void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
 int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages);
 void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
 
-/* vfio_unpinned_map.c */
-int vfio_unpinned_check_vma(struct vm_area_struct *vma);
-
 /* vfio_unpinned_word.c */
 extern struct list_lru vfio_unpinned_lru;
 unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
@@ -442,6 +440,7 @@ void vfio_unpinned_chunks_exit(void);
 /* vfio_unpinned_leaf.c */
 bool vfio_unpinned_poisoned(struct page *page);
 bool vfio_unpinned_page_ok(unsigned long pfn);
+int vfio_unpinned_check_vma(struct vm_area_struct *vma);
 unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
 				unsigned long vaddr, unsigned long size,
 				unsigned long pfn, unsigned long flags);
@@ -472,8 +471,6 @@ unsigned long vfio_unpinned_next_mark(const struct vfio_unpinned_map *map,
 /* vfio_unpinned_pins.c */
 int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
-int vfio_unpinned_pins_init_module(void);
-void vfio_unpinned_pins_exit_module(void);
 void vfio_unpinned_add_pins(struct vfio_unpinned_mm *unp,
 			    struct vfio_unpinned_chunk *chunk,
 			    struct page *page, int nr);
@@ -483,14 +480,20 @@ bool vfio_unpinned_account_pin(struct vfio_unpinned_mm *unp,
 bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			    enum vfio_unpinned_zap_reason *reason);
 void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
+					  struct vfio_unpinned_chunk *chunk);
 void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_restart_release(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay);
 
-/* vfio_unpinned_populate.c */
-void vfio_unpinned_populate(struct vfio_unpinned_map *map);
+/* vfio_unpinned_worker.c */
+void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay);
+void vfio_unpinned_expect_release(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp);
-unsigned long vfio_unpinned_populate_marked(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_populate(struct vfio_unpinned_map *map);
+void vfio_unpinned_worker_init(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_worker_exit(struct vfio_unpinned_mm *unp);
+int vfio_unpinned_worker_init_module(void);
+void vfio_unpinned_worker_exit_module(void);
 
 /* vfio_unpinned_dirty.c */
 void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * VFIO: leaves for marked pages of unpinned DMA mappings that have none
+ * VFIO: worker and shrinker of unpinned DMA mappings
+ *
+ * What no bracket and no KVM fault brings about is done here. The worker releases late
+ * pins whose mark is clear, and populates marked pages; the shrinker releases pins,
+ * chunk by chunk, when memory is short (vfio_unpinned_pins.c has the rule).
  *
  * A page that is marked may have no leaf, and no CPU may ever touch it again to
  * make one: a buffer of a device whose mapping was undone and made again, one
@@ -21,16 +25,29 @@
  *   POPULATE -> PINNED     it was pinned, and the gate has not been there since
  *   POPULATE -> nothing    the gate has
  *
+ * The worker is idle, queued, running, or queued while it runs: see work_queued and
+ * work_running, which lock protects.
+ *
  * populate_lock is held from POPULATE to PINNED, so that no one mistakes another
- * populate's flag for its own. For the other locks see vfio_unpinned_priv.h.
+ * populate's flag for its own. For the other locks see vfio_unpinned_priv.h. The
+ * shrinker runs in reclaim, so it only tries to take lock.
  */
+#include <linux/list_lru.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/shrinker.h>
 #include <linux/userfaultfd_k.h>
 #include "vfio_unpinned_priv.h"
 
+/* How often late pins are looked at while some are held. */
+#define UNP_WORK_INTERVAL	HZ
+/* The worker runs for at most a tenth of the time, and not more often than this. */
+#define UNP_WORK_REST		(HZ / 20 + 1)
+#define UNP_WORK_SHARE		9
+/* How many chunks the shrinker is asked for at a time. */
+#define UNP_SHRINK_BATCH	32
 /* How long pages that can't be had now are left alone, at first and at last. */
 #define UNP_RETRY_FIRST		(HZ / 50 + 1)
 #define UNP_RETRY_LAST		HZ
@@ -40,6 +57,70 @@
 #define UNP_POPULATE_WINDOW	(4 * UNP_CHUNK_SIZE)
 /* How many pages of a run may be left for later before it ends. */
 #define UNP_POPULATE_LATER	512
+
+static struct shrinker *unp_shrinker;
+
+/**
+ * vfio_unpinned_schedule - Have the worker run
+ * @unp: the address space
+ * @delay: in how many jiffies at the latest, if it has not run a lot lately
+ *
+ * Nobody pays for the worker's time, so that is a tenth of all at most.
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay)
+{
+	unsigned long now = jiffies, when = now + delay;
+
+	lockdep_assert_held(&unp->lock);
+	if (time_before(when, unp->work_rest))
+		when = unp->work_rest;
+	if (unp->work_queued && time_before_eq(unp->work_when, when))
+		return;
+	unp->work_queued = true;
+	unp->work_when = when;
+	/* At the end of the run it is known how long to rest. */
+	if (!unp->work_running)
+		mod_delayed_work(system_unbound_wq, &unp->work, when - now);
+}
+
+/**
+ * vfio_unpinned_expect_release - A late pin was taken
+ * @unp: the address space, with a bitmap
+ *
+ * Has the worker release it when its mark is clear: soon, if there are more than the
+ * guest may have marks. While there are pins the worker comes back by itself.
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_expect_release(struct vfio_unpinned_mm *unp)
+{
+	const struct vfio_unpinned_bitmap *bm = unp->bitmap;
+	const struct vfio_unpinned_stats *stats = &unp->stats;
+
+	lockdep_assert_held(&unp->lock);
+	if (vfio_unpinned_break_release)
+		return;
+	if (stats->late_pins > bm->limit ||
+	    (bm->budget && stats->held > bm->budget / 2))
+		vfio_unpinned_schedule(unp, 0);
+	else
+		vfio_unpinned_schedule(unp, UNP_WORK_INTERVAL);
+}
+
+/**
+ * vfio_unpinned_want_populate - Marked pages without a leaf may exist
+ * @unp: the address space
+ *
+ * Context: Any context, with @unp->lock held.
+ */
+void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
+{
+	lockdep_assert_held(&unp->lock);
+	unp->want_populate = true;
+	vfio_unpinned_schedule(unp, UNP_RETRY_LAST);
+}
 
 /* Has a marked page no leaf, and may it get one? */
 static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
@@ -82,6 +163,7 @@ static int unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		ret = adopted ? 0 : -ENOSPC;
 	}
 	if (adopted) {
+		vfio_unpinned_expect_release(unp);
 		vfio_unpinned_set(unp, vaddr, PAGE_SIZE, page_to_pfn(page),
 				  UNP_PINNED);
 		unp->stats.worker_populates++;
@@ -294,19 +376,6 @@ void vfio_unpinned_populate(struct vfio_unpinned_map *map)
 	spin_unlock(&unp->lock);
 }
 
-/**
- * vfio_unpinned_want_populate - Marked pages without a leaf may exist
- * @unp: the address space
- *
- * Context: Any context, with @unp->lock held.
- */
-void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
-{
-	lockdep_assert_held(&unp->lock);
-	unp->want_populate = true;
-	vfio_unpinned_schedule(unp, UNP_RETRY_LAST);
-}
-
 /* A run of the worker over the address space, or what is left of it. */
 static int unp_populate_run(struct vfio_unpinned_mm *unp)
 {
@@ -327,14 +396,11 @@ static int unp_populate_run(struct vfio_unpinned_mm *unp)
 	return ret ?: from ? -EAGAIN : 0;
 }
 
-/**
- * vfio_unpinned_populate_marked - Populate the marked pages that have no leaf
- * @unp: the address space
- *
- * Context: The worker.
- * Return: In how many jiffies to come again; 0 if nothing is left to do.
+/*
+ * Populate the marked pages that have no leaf. Returns in how many jiffies to come
+ * again, or 0 if nothing is left to do.
  */
-unsigned long vfio_unpinned_populate_marked(struct vfio_unpinned_mm *unp)
+static unsigned long unp_populate_marked(struct vfio_unpinned_mm *unp)
 {
 	u64 populates;
 	bool wanted;
@@ -363,4 +429,148 @@ unsigned long vfio_unpinned_populate_marked(struct vfio_unpinned_mm *unp)
 	ret = ret == -EAGAIN ? unp->populate_delay : ret ? UNP_RETRY_LAST : 0;
 	spin_unlock(&unp->lock);
 	return ret;
+}
+
+/* A run has begun at @began and ends: queue the next one, if it is wanted. */
+static void unp_end_work(struct vfio_unpinned_mm *unp, unsigned long began)
+{
+	unsigned long now = jiffies, when = unp->work_when;
+
+	lockdep_assert_held(&unp->lock);
+	unp->work_running = false;
+	unp->work_rest = now + UNP_WORK_REST + UNP_WORK_SHARE * (now - began);
+	if (!unp->work_queued)
+		return;
+	unp->work_queued = false;
+	vfio_unpinned_schedule(unp, time_after(when, now) ? when - now : 0);
+}
+
+static void unp_work(struct work_struct *work)
+{
+	struct vfio_unpinned_mm *unp =
+		container_of(work, struct vfio_unpinned_mm, work.work);
+	unsigned long began = jiffies, wait;
+
+	spin_lock(&unp->lock);
+	unp->work_queued = false;
+	unp->work_running = true;
+	unp->stats.worker_runs++;
+	spin_unlock(&unp->lock);
+
+	vfio_unpinned_release_unmarked(unp);
+	wait = unp_populate_marked(unp);
+
+	spin_lock(&unp->lock);
+	if (unp->stats.late_pins)
+		vfio_unpinned_schedule(unp, UNP_WORK_INTERVAL);
+	if (wait)
+		vfio_unpinned_schedule(unp, wait);
+	unp_end_work(unp, began);
+	spin_unlock(&unp->lock);
+}
+
+/**
+ * vfio_unpinned_worker_init - Prepare the worker of an address space
+ * @unp: the address space, not yet subscribed
+ *
+ * Context: Process context.
+ */
+void vfio_unpinned_worker_init(struct vfio_unpinned_mm *unp)
+{
+	INIT_DELAYED_WORK(&unp->work, unp_work);
+	unp->work_rest = jiffies;
+	spin_lock(&unp->lock);
+	vfio_unpinned_restart_release(unp);
+	spin_unlock(&unp->lock);
+}
+
+/**
+ * vfio_unpinned_worker_exit - Stop the worker of an address space
+ * @unp: the address space, without mappings and registration
+ *
+ * Context: Process context, may sleep.
+ */
+void vfio_unpinned_worker_exit(struct vfio_unpinned_mm *unp)
+{
+	cancel_delayed_work_sync(&unp->work);
+}
+
+/* How many chunks of the cgroup have late pins, which may have no mark. */
+static unsigned long unp_shrink_count(struct shrinker *shrinker,
+				      struct shrink_control *sc)
+{
+	return list_lru_shrink_count(&vfio_unpinned_lru, sc) ?: SHRINK_EMPTY;
+}
+
+/*
+ * One chunk; @arg: how many of them had something to release. The lock of the list
+ * is taken with that of the address space held, so it has to be dropped meanwhile.
+ */
+static enum lru_status unp_shrink_chunk(struct list_head *item,
+					struct list_lru_one *list,
+					spinlock_t *lru_lock, void *arg)
+	__must_hold(lru_lock)
+{
+	struct vfio_unpinned_chunk *chunk =
+		container_of(item, struct vfio_unpinned_chunk, lru);
+	struct vfio_unpinned_mm *unp = chunk->unp;
+	unsigned long *released = arg;
+
+	if (!spin_trylock(&unp->lock))
+		return LRU_SKIP;
+	/* Go on with the others. It can't be freed before its pins are gone. */
+	list_move_tail(item, &list->list);
+	spin_unlock(lru_lock);
+	unp->stats.shrinker_scans++;
+	if (vfio_unpinned_release_chunk(unp, chunk))
+		++*released;
+	spin_unlock(&unp->lock);
+	spin_lock(lru_lock);
+	return LRU_RETRY;
+}
+
+static unsigned long unp_shrink_scan(struct shrinker *shrinker,
+				     struct shrink_control *sc)
+{
+	unsigned long released = 0;
+
+	list_lru_shrink_walk(&vfio_unpinned_lru, sc, unp_shrink_chunk, &released);
+	return released ?: SHRINK_STOP;
+}
+
+/**
+ * vfio_unpinned_worker_init_module - Prepare what all address spaces share
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int __init vfio_unpinned_worker_init_module(void)
+{
+	int ret;
+
+	unp_shrinker = shrinker_alloc(SHRINKER_MEMCG_AWARE |
+				      SHRINKER_NUMA_AWARE, "vfio-unpinned");
+	if (!unp_shrinker)
+		return -ENOMEM;
+	ret = vfio_unpinned_chunks_init(unp_shrinker);
+	if (ret) {
+		shrinker_free(unp_shrinker);
+		return ret;
+	}
+	unp_shrinker->count_objects = unp_shrink_count;
+	unp_shrinker->scan_objects = unp_shrink_scan;
+	unp_shrinker->batch = UNP_SHRINK_BATCH;
+	shrinker_register(unp_shrinker);
+	return 0;
+}
+
+/**
+ * vfio_unpinned_worker_exit_module - Undo vfio_unpinned_worker_init_module()
+ *
+ * Context: Process context, may sleep; no address space is left.
+ */
+void vfio_unpinned_worker_exit_module(void)
+{
+	shrinker_free(unp_shrinker);
+	vfio_unpinned_chunks_exit();
 }
