@@ -430,67 +430,31 @@ void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		trace_unpinned_zap(first, word, pages, reason);
 }
 
-/* Does a page of a chunk keep its leaf when the chunk's word is split? */
-static bool unp_split_keeps(struct vfio_unpinned_mm *unp, unsigned long at,
-			    unsigned long gated)
-{
-	lockdep_assert_held(&unp->lock);
-	return vfio_unpinned_covered(unp, at, PAGE_SIZE) &&
-	       (at == gated || vfio_unpinned_marked(unp, at, PAGE_SIZE));
-}
-
-/* A page that keeps it gets a late pin, unless KVM is about to map it. */
-static void unp_split_pin(struct vfio_unpinned_mm *unp, unsigned long at,
-			  unsigned long gated)
-{
-	enum vfio_unpinned_zap_reason reason;
-
-	lockdep_assert_held(&unp->lock);
-	if (at == gated)
-		return;
-	if (vfio_unpinned_late_pin(unp, at, &reason)) {
-		vfio_unpinned_expect_release(unp);
-		return;
-	}
-	vfio_unpinned_want_populate(unp);
-	vfio_unpinned_event_lost(unp, at, PAGE_SIZE);
-	vfio_unpinned_zap(unp, at, reason);
-}
-
 /**
  * vfio_unpinned_split_word - Give each page of a chunk a word of its own
  * @unp: the address space
- * @gated: user address in a chunk with a word that is PINNED and not GATED, of
- *	the page that KVM is about to map alone
+ * @vaddr: user address in a chunk with a word that is PINNED and not GATED
  *
- * A bracket has passed, so KVM has an SPTE for none of the pages, and their marks
- * decide, as when a pin is released: who is marked keeps the leaf, with a pin of
- * its own. The gated one is held by the page table. The others, and what lies
- * outside of all mappings, have no leaf afterwards. Litmus: release-mark
+ * Each word is PRESENT upon return, those of pages outside of all mappings too, and
+ * nothing but the reference of the chunk's late pin holds the pages: the caller
+ * decides which ones stay, and how they are held.
  *
- * Context: The gate, with @unp->lock held. The caller commits.
+ * Context: The gate, with @unp->lock held.
+ * Return: The page whose reference the caller drops, after the flush.
  */
-void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp, unsigned long gated)
+struct page *vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
+				      unsigned long vaddr)
 {
-	unsigned long start = unp_chunk_start(gated), word, at, run;
+	unsigned long start = unp_chunk_start(vaddr), word, off;
 	struct vfio_unpinned_chunk *chunk;
 
 	lockdep_assert_held(&unp->lock);
-	word = *vfio_unpinned_word(unp, gated, &chunk) & PAGE_MASK;
+	word = *vfio_unpinned_word(unp, vaddr, &chunk) & PAGE_MASK;
 	vfio_unpinned_drop_pin(unp, start);
 	chunk->huge = 0;
-	for (at = 0; at < UNP_CHUNK_SIZE; at += PAGE_SIZE)
-		*unp_small_word(chunk, at) = (word + at) | UNP_PRESENT;
+	for (off = 0; off < UNP_CHUNK_SIZE; off += PAGE_SIZE)
+		*unp_small_word(chunk, off) = (word + off) | UNP_PRESENT;
 	chunk->leaves = UNP_CHUNK_WORDS;
 	unp->stats.leaves += UNP_CHUNK_WORDS - 1;
-
-	for (run = at = start; at < start + UNP_CHUNK_SIZE; at += PAGE_SIZE) {
-		if (!unp_split_keeps(unp, at, gated))
-			continue;
-		vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
-		unp_split_pin(unp, at, gated);
-		run = at + PAGE_SIZE;
-	}
-	vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
-	vfio_unpinned_unpin(unp, unp_page(word));
+	return unp_page(word);
 }

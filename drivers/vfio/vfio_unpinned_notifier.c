@@ -41,6 +41,58 @@ static bool unp_must_split(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	       vfio_unpinned_covered(unp, vaddr, PAGE_SIZE);
 }
 
+/* Does a page of a chunk keep its leaf when the chunk's word is split? */
+static bool unp_split_keeps(struct vfio_unpinned_mm *unp, unsigned long at,
+			    unsigned long gated)
+{
+	lockdep_assert_held(&unp->lock);
+	return vfio_unpinned_covered(unp, at, PAGE_SIZE) &&
+	       (at == gated || vfio_unpinned_marked(unp, at, PAGE_SIZE));
+}
+
+/* A page that keeps it gets a late pin, unless KVM is about to map it. */
+static void unp_split_pin(struct vfio_unpinned_mm *unp, unsigned long at,
+			  unsigned long gated)
+{
+	enum vfio_unpinned_zap_reason reason;
+
+	lockdep_assert_held(&unp->lock);
+	if (at == gated)
+		return;
+	if (vfio_unpinned_late_pin(unp, at, &reason)) {
+		vfio_unpinned_expect_release(unp);
+		return;
+	}
+	vfio_unpinned_want_populate(unp);
+	vfio_unpinned_event_lost(unp, at, PAGE_SIZE);
+	vfio_unpinned_zap(unp, at, reason);
+}
+
+/*
+ * KVM is about to map the page at @gated alone, in a chunk that has one word, PINNED
+ * and not GATED. A bracket has passed, so KVM has an SPTE for none of the pages, and
+ * their marks decide, as when a pin is released: a marked page keeps its leaf, with a
+ * pin of its own. The gated one is held by the page table. The others, and what lies
+ * outside of all mappings, have no leaf afterwards. Litmus: release-mark
+ */
+static void unp_split_chunk(struct vfio_unpinned_mm *unp, unsigned long gated)
+{
+	unsigned long start = unp_chunk_start(gated), run, at;
+	struct page *page;
+
+	lockdep_assert_held(&unp->lock);
+	page = vfio_unpinned_split_word(unp, gated);
+	for (run = at = start; at < start + UNP_CHUNK_SIZE; at += PAGE_SIZE) {
+		if (!unp_split_keeps(unp, at, gated))
+			continue;
+		vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
+		unp_split_pin(unp, at, gated);
+		run = at + PAGE_SIZE;
+	}
+	vfio_unpinned_zap_range(unp, run, at - run, UNP_ZAP_RELEASE);
+	vfio_unpinned_unpin(unp, page);
+}
+
 /* One page at the gate. KVM maps no more of it, so neither do we. */
 static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long pfn, bool writable)
@@ -57,7 +109,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	ok = vfio_unpinned_page_ok(pfn);
 	same = vfio_unpinned_has_pfn(unp, vaddr, UNP_PRESENT, pfn);
 	if (ok && same && writable && unp_must_split(unp, vaddr, *word)) {
-		vfio_unpinned_split_word(unp, vaddr);
+		unp_split_chunk(unp, vaddr);
 		word = vfio_unpinned_word(unp, vaddr, NULL);
 		same = *word & UNP_PRESENT;
 	}

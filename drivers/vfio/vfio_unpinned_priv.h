@@ -7,7 +7,8 @@
  * vfio_unpinned_map.c has the mappings and their domains.
  * vfio_unpinned_mark.c tells which pages are marked.
  * vfio_unpinned_bitmap.c has the registration of the pin bitmap.
- * vfio_unpinned_pins.c has late pins, their bounds and their release.
+ * vfio_unpinned_pins.c counts late pins and what they hold.
+ * vfio_unpinned_release.c takes late pins within their bounds, and releases them.
  * vfio_unpinned_worker.c has the worker, which releases pins and populates marked
  *   pages that have no leaf, and the shrinker.
  * vfio_unpinned_notifier.c has the notifiers: who sets leaves, who zaps them.
@@ -99,6 +100,10 @@ struct shrinker;
 #define UNP_MAX_ALIASES		16
 /* How many late pins wait for one flush. */
 #define UNP_UNPIN_BATCH		UNP_CHUNK_WORDS
+/* How many chunks are looked at to release pins, before each new one. */
+#define UNP_STEP_CHUNKS		64
+/* In vfio_unpinned_mm.chunks: the chunk has PINNED words. */
+#define UNP_MARK_PINS		XA_MARK_0
 
 /**
  * struct vfio_unpinned_chunk - The words of UNP_CHUNK_WORDS user pages
@@ -454,8 +459,8 @@ void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
 			 unsigned long pfn, size_t count, int prot);
 void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			      unsigned long pfn);
-void vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
-			      unsigned long vaddr);
+struct page *vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
+				      unsigned long vaddr);
 
 /* vfio_unpinned_mark.c */
 bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
@@ -471,19 +476,29 @@ unsigned long vfio_unpinned_next_mark(const struct vfio_unpinned_map *map,
 /* vfio_unpinned_pins.c */
 int vfio_unpinned_pins_init(struct vfio_unpinned_mm *unp);
 void vfio_unpinned_pins_exit(struct vfio_unpinned_mm *unp);
+bool vfio_unpinned_can_count(struct vfio_unpinned_mm *unp, struct folio *folio);
 void vfio_unpinned_add_pins(struct vfio_unpinned_mm *unp,
 			    struct vfio_unpinned_chunk *chunk,
 			    struct page *page, int nr);
+unsigned long vfio_unpinned_pin_cost(struct vfio_unpinned_mm *unp,
+				     unsigned long vaddr, struct page *page);
+unsigned long vfio_unpinned_high_pins(const struct vfio_unpinned_bitmap *bm);
+bool vfio_unpinned_over_budget(struct vfio_unpinned_mm *unp,
+			       unsigned long cost);
+void vfio_unpinned_count_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     struct page *page, unsigned long cost);
+void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
+
+/* vfio_unpinned_release.c */
+unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
+					  struct vfio_unpinned_chunk *chunk);
+void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp);
+void vfio_unpinned_restart_release(struct vfio_unpinned_mm *unp);
 bool vfio_unpinned_account_pin(struct vfio_unpinned_mm *unp,
 			       unsigned long vaddr, struct page *page,
 			       enum vfio_unpinned_zap_reason *reason);
 bool vfio_unpinned_late_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			    enum vfio_unpinned_zap_reason *reason);
-void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
-unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
-					  struct vfio_unpinned_chunk *chunk);
-void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp);
-void vfio_unpinned_restart_release(struct vfio_unpinned_mm *unp);
 
 /* vfio_unpinned_worker.c */
 void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay);

@@ -4,7 +4,7 @@
  *
  * What no bracket and no KVM fault brings about is done here. The worker releases late
  * pins whose mark is clear, and populates marked pages; the shrinker releases pins,
- * chunk by chunk, when memory is short (vfio_unpinned_pins.c has the rule).
+ * chunk by chunk, when memory is short (vfio_unpinned_release.c has the rule).
  *
  * A page that is marked may have no leaf, and no CPU may ever touch it again to
  * make one: a buffer of a device whose mapping was undone and made again, one

@@ -4,7 +4,7 @@
  *
  * A guest maps, uses and unmaps buffers (kernel/dma/pinning.c), KVM faults pages
  * in and drops them, core mm takes pages away in brackets, and VFIO
- * (drivers/vfio/vfio_unpinned_notifier.c, vfio_unpinned_pins.c,
+ * (drivers/vfio/vfio_unpinned_notifier.c, vfio_unpinned_release.c,
  * vfio_unpinned_worker.c, vfio_unpinned_map.c) makes the leaves of the IOMMU
  * follow. SPIN looks at every order of their steps. Names follow the code.
  *
