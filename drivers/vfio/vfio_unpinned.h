@@ -31,13 +31,25 @@ struct vfio_unpinned_map;
 struct vfio_unpinned_mm;
 
 /**
+ * struct vfio_unpinned_fault - Blocked requests
+ * @count: how many
+ * @iova: of the last one
+ * @segment: of its device, PCI
+ * @source: requester ID of its device
+ * @write: it was a write
+ */
+struct vfio_unpinned_fault {
+	u64 count;
+	u64 iova;
+	u32 segment;
+	u32 source;
+	bool write;
+};
+
+/**
  * struct vfio_unpinned_event - What a container tells its user
- * @lock: protects what is recorded; taken by interrupts
- * @faults: requests of its devices that were blocked; @lock
- * @iova: of the last one; @lock
- * @segment: of the device, PCI; @lock
- * @source: requester ID of the device; @lock
- * @write: it was a write; @lock
+ * @lock: protects @fault; taken by interrupts
+ * @fault: requests of its devices that were blocked; @lock
  * @ctx_lock: protects @ctx
  * @ctx: what is signalled, or NULL
  * @signalled: when, in jiffies, or 0; @work only
@@ -45,11 +57,7 @@ struct vfio_unpinned_mm;
  */
 struct vfio_unpinned_event {
 	raw_spinlock_t lock;	/* what is recorded */
-	u64 faults;
-	u64 iova;
-	u32 segment;
-	u32 source;
-	bool write;
+	struct vfio_unpinned_fault fault;
 	struct mutex ctx_lock;	/* who is signalled */
 	struct eventfd_ctx *ctx;
 	unsigned long signalled;
@@ -64,6 +72,51 @@ struct vfio_unpinned_event {
 struct vfio_unpinned_faults {
 	struct vfio_unpinned_event *event;
 	u64 count;
+};
+
+/**
+ * struct vfio_unpinned_bitmap_args - A pin bitmap to be registered
+ * @vaddr: where the user has it; page aligned
+ * @iova: of the page that bit 0 is for; page aligned
+ * @npages: bits, up to INT_MAX
+ * @limit: how many pages the guest may have marked at a time, 1 to @npages
+ * @budget: how many pages late pins may hold, in whole folios, at least 2 * @limit;
+ *	0: no bound
+ */
+struct vfio_unpinned_bitmap_args {
+	u64 vaddr;
+	u64 iova;
+	u64 npages;
+	u64 limit;
+	u64 budget;
+};
+
+/*
+ * Counters of an address space, in pages if nothing is said; what KVM maps in one
+ * piece of a hugetlb page counts once.
+ */
+struct vfio_unpinned_stats {
+	u64 populates;		/* set by the gate */
+	u64 zaps;
+	u64 flushes;		/* IOTLB flushes, per domain */
+	u64 late_pins;		/* held now */
+	u64 late_pins_peak;
+	u64 held;		/* pages that they hold, whole folios */
+	u64 held_peak;
+	u64 pin_events;		/* late pins taken */
+	u64 marks_found;	/* marked pages that a bracket met */
+	u64 over_limit_zaps;	/* marked and zapped: twice the limit is held */
+	u64 over_budget_zaps;	/* marked and zapped: the budget is held */
+	u64 failed_pin_zaps;	/* marked and zapped: can't be pinned */
+	u64 forced_zaps;	/* marked and zapped: exit, OOM or poison */
+	u64 orphan_zaps;	/* the address got other memory */
+	u64 refused_pages;	/* memory that gets no leaf */
+	u64 released;		/* late pins released after the mark went */
+	u64 worker_populates;	/* marked pages populated by the host */
+	u64 worker_runs;
+	u64 worker_scans;	/* chunks with pins that the worker looked at */
+	u64 shrinker_scans;	/* chunks with pins that the shrinker looked at */
+	u64 leaves;		/* present now */
 };
 
 #if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
@@ -83,18 +136,21 @@ int vfio_unpinned_dirty_start(struct vfio_unpinned_map *map);
 void vfio_unpinned_dirty_stop(struct vfio_unpinned_map *map);
 void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
 			     unsigned long *bitmap);
-int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
-			       void __user *arg);
+int vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
+				  const struct vfio_unpinned_bitmap_args *arg);
+void vfio_unpinned_enable_marks(struct vfio_unpinned_mm *unp, bool enable);
 void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered);
 void vfio_unpinned_event_init(struct vfio_unpinned_event *event);
 void vfio_unpinned_event_exit(struct vfio_unpinned_event *event);
 void vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
 			       struct vfio_unpinned_faults *faults,
 			       struct iommu_domain *domain);
-int vfio_unpinned_eventfd_ioctl(struct vfio_unpinned_event *event,
-				void __user *arg);
-int vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
-			      struct vfio_unpinned_mm *unp, void __user *arg);
+void vfio_unpinned_event_signal(struct vfio_unpinned_event *event,
+				struct eventfd_ctx *ctx);
+void vfio_unpinned_event_read(struct vfio_unpinned_event *event,
+			      struct vfio_unpinned_fault *fault);
+void vfio_unpinned_read_stats(struct vfio_unpinned_mm *unp,
+			      struct vfio_unpinned_stats *stats);
 #else
 static inline struct vfio_unpinned_map *
 vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
@@ -148,10 +204,15 @@ static inline void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
 }
 
 static inline int
-vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
-			   void __user *arg)
+vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
+			      const struct vfio_unpinned_bitmap_args *arg)
 {
-	return -ENOTTY;
+	return -EOPNOTSUPP;
+}
+
+static inline void vfio_unpinned_enable_marks(struct vfio_unpinned_mm *unp,
+					      bool enable)
+{
 }
 
 static inline void
@@ -174,28 +235,20 @@ vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
 {
 }
 
-static inline int
-vfio_unpinned_eventfd_ioctl(struct vfio_unpinned_event *event, void __user *arg)
+static inline void vfio_unpinned_event_signal(struct vfio_unpinned_event *event,
+					      struct eventfd_ctx *ctx)
 {
-	return -ENOTTY;
 }
 
-static inline int
-vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
-			  struct vfio_unpinned_mm *unp, void __user *arg)
+static inline void vfio_unpinned_event_read(struct vfio_unpinned_event *event,
+					    struct vfio_unpinned_fault *fault)
 {
-	return -ENOTTY;
 }
-#endif
 
-/*
- * Give each group a domain of its own, as if it were behind another kind of IOMMU. In
- * a test configuration only.
- */
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
-extern bool vfio_unpinned_separate_domains;
-#else
-#define vfio_unpinned_separate_domains	false
+static inline void vfio_unpinned_read_stats(struct vfio_unpinned_mm *unp,
+					    struct vfio_unpinned_stats *stats)
+{
+}
 #endif
 
 #endif /* VFIO_UNPINNED_H */

@@ -14,10 +14,9 @@
  * Locks: see vfio_unpinned_priv.h.
  */
 #include <linux/mm.h>
+#include <linux/overflow.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
-#include <linux/vfio.h>
 #include <linux/vmalloc.h>
 #include "vfio_unpinned_priv.h"
 
@@ -61,7 +60,7 @@ static int unp_map_bitmap(struct vfio_unpinned_bitmap *bm)
 }
 
 static struct vfio_unpinned_bitmap *
-unp_create_bitmap(const struct vfio_iommu_type1_pin_bitmap *arg)
+unp_create_bitmap(const struct vfio_unpinned_bitmap_args *arg)
 {
 	struct vfio_unpinned_bitmap *bm;
 	int ret;
@@ -93,7 +92,7 @@ err_free:
 }
 
 static bool unp_same_bitmap(const struct vfio_unpinned_bitmap *bm,
-			    const struct vfio_iommu_type1_pin_bitmap *arg)
+			    const struct vfio_unpinned_bitmap_args *arg)
 {
 	return bm->vaddr == arg->vaddr && bm->npages == arg->npages &&
 	       bm->first == arg->iova >> PAGE_SHIFT &&
@@ -101,7 +100,7 @@ static bool unp_same_bitmap(const struct vfio_unpinned_bitmap *bm,
 }
 
 static int unp_register(struct vfio_unpinned_mm *unp,
-			const struct vfio_iommu_type1_pin_bitmap *arg)
+			const struct vfio_unpinned_bitmap_args *arg)
 {
 	struct vfio_unpinned_bitmap *bm;
 
@@ -122,17 +121,7 @@ static int unp_register(struct vfio_unpinned_mm *unp,
 	return 0;
 }
 
-static void unp_enable_marks(struct vfio_unpinned_mm *unp, bool enable)
-{
-	spin_lock(&unp->lock);
-	unp->bitmap->marks_enabled = enable;
-	unp->want_populate = enable;
-	vfio_unpinned_restart_release(unp);
-	vfio_unpinned_schedule(unp, 0);
-	spin_unlock(&unp->lock);
-}
-
-static int unp_check_register(const struct vfio_iommu_type1_pin_bitmap *arg)
+static int unp_check_register(const struct vfio_unpinned_bitmap_args *arg)
 {
 	u64 last, bytes = DIV_ROUND_UP_ULL(arg->npages, BITS_PER_BYTE);
 
@@ -151,6 +140,63 @@ static int unp_check_register(const struct vfio_iommu_type1_pin_bitmap *arg)
 		return -EINVAL;
 	return 0;
 }
+
+/**
+ * vfio_unpinned_bitmap_register - Start using a pin bitmap
+ * @registered: the container's slot: the address space whose bitmap it has
+ *	registered, or NULL
+ * @arg: the bitmap, in the current address space
+ *
+ * Marks do not count yet. A container that registers what another one of the address
+ * space has registered shares it.
+ *
+ * Context: Process context of the user, may sleep; calls for a slot are serialized.
+ * Return: 0, -EINVAL, -EEXIST if the container or the address space has another
+ *	bitmap, -EFAULT if it is not mapped throughout, -ENOMEM, and what
+ *	vfio_unpinned_mm_get() returns.
+ */
+int vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
+				  const struct vfio_unpinned_bitmap_args *arg)
+{
+	struct vfio_unpinned_mm *unp;
+	int ret;
+
+	ret = unp_check_register(arg);
+	if (ret)
+		return ret;
+	if (*registered)
+		return -EEXIST;
+	unp = vfio_unpinned_mm_get();
+	if (IS_ERR(unp))
+		return PTR_ERR(unp);
+	ret = unp_register(unp, arg);
+	if (ret)
+		vfio_unpinned_mm_put(unp);
+	else
+		*registered = unp;
+	return ret;
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_bitmap_register);
+
+/**
+ * vfio_unpinned_enable_marks - The guest maintains its marks, or ceases to
+ * @unp: the address space whose bitmap the container has registered
+ * @enable: it does
+ *
+ * Marked pages without a leaf are populated by the worker.
+ *
+ * Context: Process context.
+ */
+void vfio_unpinned_enable_marks(struct vfio_unpinned_mm *unp, bool enable)
+{
+	spin_lock(&unp->lock);
+	unp->bitmap->marks_enabled = enable;
+	unp->want_populate = enable;
+	vfio_unpinned_restart_release(unp);
+	vfio_unpinned_schedule(unp, 0);
+	spin_unlock(&unp->lock);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_enable_marks);
 
 /**
  * vfio_unpinned_bitmap_unregister - End a container's registration
@@ -184,69 +230,3 @@ void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 	vfio_unpinned_mm_put(unp);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_bitmap_unregister);
-
-static int unp_ioctl_register(struct vfio_unpinned_mm **registered,
-			      const struct vfio_iommu_type1_pin_bitmap *arg)
-{
-	struct vfio_unpinned_mm *unp;
-	int ret;
-
-	ret = unp_check_register(arg);
-	if (ret)
-		return ret;
-	if (*registered)
-		return -EEXIST;
-	unp = vfio_unpinned_mm_get();
-	if (IS_ERR(unp))
-		return PTR_ERR(unp);
-	ret = unp_register(unp, arg);
-	if (ret)
-		vfio_unpinned_mm_put(unp);
-	else
-		*registered = unp;
-	return ret;
-}
-
-/**
- * vfio_unpinned_bitmap_ioctl - Handle VFIO_IOMMU_PIN_BITMAP
- * @registered: the container's slot: the address space whose bitmap it has
- *	registered, or NULL
- * @uarg: the user's struct vfio_iommu_type1_pin_bitmap
- *
- * Context: Process context of the user, may sleep; calls for a slot are
- *	serialized.
- * Return: 0 or an errno as documented with the ioctl.
- */
-int vfio_unpinned_bitmap_ioctl(struct vfio_unpinned_mm **registered,
-			       void __user *uarg)
-{
-	struct vfio_iommu_type1_pin_bitmap arg;
-	size_t minsz = offsetofend(struct vfio_iommu_type1_pin_bitmap, budget);
-
-	if (copy_from_user(&arg, uarg, minsz))
-		return -EFAULT;
-	if (arg.argsz < minsz)
-		return -EINVAL;
-	if (arg.flags == VFIO_PIN_BITMAP_FLAG_REGISTER)
-		return unp_ioctl_register(registered, &arg);
-
-	if (arg.vaddr || arg.iova || arg.npages || arg.limit || arg.budget)
-		return -EINVAL;
-	switch (arg.flags) {
-	case VFIO_PIN_BITMAP_FLAG_UNREGISTER:
-	case VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS:
-	case VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS:
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (!*registered)
-		return -ENOENT;
-	if (arg.flags == VFIO_PIN_BITMAP_FLAG_UNREGISTER)
-		vfio_unpinned_bitmap_unregister(registered);
-	else
-		unp_enable_marks(*registered,
-				 arg.flags == VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_bitmap_ioctl);

@@ -3,13 +3,13 @@
  * VFIO: what went wrong with the DMA of a container's devices
  *
  * A posted write that the IOMMU blocks is lost, and the device does not know. So
- * the user has to: VFIO_IOMMU_UNPINNED_EVENTFD signals an eventfd when
+ * the user has to: an eventfd is signalled when
  *
  *   - a request of a device of the container was blocked, which the handler of
  *     each of its IOMMU domains is told, in hard interrupt context;
  *   - a page lost its leaf though it was marked, in the late pass;
  *
- * and VFIO_IOMMU_UNPINNED_STATS says which one and how many.
+ * and the container says which one and how many.
  *
  * Both can come from a hostile guest in any number. They only record and queue the
  * work, which signals at most once per UNP_EVENT_INTERVAL, the first time at once.
@@ -21,8 +21,6 @@
 #include <linux/iommu.h>
 #include <linux/jiffies.h>
 #include <linux/pci.h>
-#include <linux/uaccess.h>
-#include <linux/vfio.h>
 #include "vfio_unpinned_priv.h"
 
 #define UNP_EVENT_INTERVAL	DIV_ROUND_UP(HZ, 10)
@@ -64,11 +62,11 @@ static int unp_fault(struct iommu_domain *domain, struct device *dev,
 
 	raw_spin_lock_irqsave(&event->lock, irq);
 	faults->count++;
-	event->faults++;
-	event->iova = iova;
-	event->segment = pdev ? pci_domain_nr(pdev->bus) : 0;
-	event->source = pdev ? pci_dev_id(pdev) : 0;
-	event->write = flags & IOMMU_FAULT_WRITE;
+	event->fault.count++;
+	event->fault.iova = iova;
+	event->fault.segment = pdev ? pci_domain_nr(pdev->bus) : 0;
+	event->fault.source = pdev ? pci_dev_id(pdev) : 0;
+	event->fault.write = flags & IOMMU_FAULT_WRITE;
 	raw_spin_unlock_irqrestore(&event->lock, irq);
 	unp_event_kick(event);
 	/* Whatever the driver does about it, it shall go on. */
@@ -168,104 +166,37 @@ u64 vfio_unpinned_faults_of(struct iommu_domain *domain)
 }
 
 /**
- * vfio_unpinned_eventfd_ioctl - Handle VFIO_IOMMU_UNPINNED_EVENTFD
+ * vfio_unpinned_event_signal - Signal another eventfd from now on
  * @event: the container's
- * @uarg: the user's struct vfio_iommu_type1_unpinned_eventfd
+ * @ctx: the eventfd, which the event keeps, or NULL for none
  *
- * Context: Process context of the user, may sleep.
- * Return: 0 or an errno as documented with the ioctl.
+ * Context: Process context, may sleep.
  */
-int vfio_unpinned_eventfd_ioctl(struct vfio_unpinned_event *event,
-				void __user *uarg)
+void vfio_unpinned_event_signal(struct vfio_unpinned_event *event,
+				struct eventfd_ctx *ctx)
 {
-	struct vfio_iommu_type1_unpinned_eventfd arg;
-	size_t minsz = offsetofend(struct vfio_iommu_type1_unpinned_eventfd,
-				   reserved);
-	struct eventfd_ctx *ctx = NULL;
-
-	if (copy_from_user(&arg, uarg, minsz))
-		return -EFAULT;
-	if (arg.argsz < minsz || arg.flags || arg.reserved || arg.fd < -1)
-		return -EINVAL;
-	if (arg.fd >= 0)
-		ctx = eventfd_ctx_fdget(arg.fd);
-	if (IS_ERR(ctx))
-		return PTR_ERR(ctx);
-
 	mutex_lock(&event->ctx_lock);
 	swap(event->ctx, ctx);
 	mutex_unlock(&event->ctx_lock);
 	if (ctx)
 		eventfd_ctx_put(ctx);
-	return 0;
 }
-EXPORT_SYMBOL_GPL(vfio_unpinned_eventfd_ioctl);
+EXPORT_SYMBOL_GPL(vfio_unpinned_event_signal);
 
-static void unp_fill_faults(struct vfio_unpinned_event *event,
-			    struct vfio_iommu_type1_unpinned_stats *to)
+/**
+ * vfio_unpinned_event_read - What was blocked
+ * @event: the container's
+ * @fault: receives it
+ *
+ * Context: Any context.
+ */
+void vfio_unpinned_event_read(struct vfio_unpinned_event *event,
+			      struct vfio_unpinned_fault *fault)
 {
 	unsigned long irq;
 
 	raw_spin_lock_irqsave(&event->lock, irq);
-	to->dma_faults = event->faults;
-	if (event->faults)
-		to->flags |= VFIO_UNPINNED_STATS_FLAG_FAULT;
-	if (event->write)
-		to->flags |= VFIO_UNPINNED_STATS_FLAG_FAULT_WRITE;
-	to->fault_iova = event->iova;
-	to->fault_segment = event->segment;
-	to->fault_source = event->source;
+	*fault = event->fault;
 	raw_spin_unlock_irqrestore(&event->lock, irq);
 }
-
-static void unp_fill_counters(struct vfio_unpinned_mm *unp,
-			      struct vfio_iommu_type1_unpinned_stats *to)
-{
-	const struct vfio_unpinned_stats *from = &unp->stats;
-
-	spin_lock(&unp->lock);
-	to->leaves = from->leaves;
-	to->populates = from->populates;
-	to->zaps = from->zaps;
-	to->late_pins = from->late_pins;
-	to->late_pins_peak = from->late_pins_peak;
-	to->held = from->held;
-	to->held_peak = from->held_peak;
-	to->over_limit_zaps = from->over_limit_zaps;
-	to->over_budget_zaps = from->over_budget_zaps;
-	to->failed_pin_zaps = from->failed_pin_zaps;
-	to->forced_zaps = from->forced_zaps;
-	to->refused_pages = from->refused_pages;
-	spin_unlock(&unp->lock);
-}
-
-/**
- * vfio_unpinned_stats_ioctl - Handle VFIO_IOMMU_UNPINNED_STATS
- * @event: the container's
- * @unp: the address space of its bitmap or of its mappings, or NULL
- * @uarg: the user's struct vfio_iommu_type1_unpinned_stats
- *
- * Context: Process context of the user, may sleep; @unp is kept.
- * Return: 0 or an errno as documented with the ioctl.
- */
-int vfio_unpinned_stats_ioctl(struct vfio_unpinned_event *event,
-			      struct vfio_unpinned_mm *unp, void __user *uarg)
-{
-	struct vfio_iommu_type1_unpinned_stats stats = { .argsz = sizeof(stats) };
-	size_t minsz = offsetofend(struct vfio_iommu_type1_unpinned_stats,
-				   fault_source);
-	u32 argsz;
-
-	if (get_user(argsz, (u32 __user *)uarg))
-		return -EFAULT;
-	if (argsz < minsz)
-		return -EINVAL;
-	if (!unp)
-		return -ENOENT;
-	unp_fill_faults(event, &stats);
-	unp_fill_counters(unp, &stats);
-	if (copy_to_user(uarg, &stats, min_t(size_t, argsz, sizeof(stats))))
-		return -EFAULT;
-	return 0;
-}
-EXPORT_SYMBOL_GPL(vfio_unpinned_stats_ioctl);
+EXPORT_SYMBOL_GPL(vfio_unpinned_event_read);

@@ -47,11 +47,6 @@ MODULE_PARM_DESC(break_release, "TEST: release no late pins of others for a new 
 bool vfio_unpinned_break_writeback;
 module_param_named(break_writeback, vfio_unpinned_break_writeback, bool, 0644);
 MODULE_PARM_DESC(break_writeback, "TEST: lose what devices have written");
-bool vfio_unpinned_separate_domains;
-EXPORT_SYMBOL_GPL(vfio_unpinned_separate_domains);
-module_param_named(separate_domains, vfio_unpinned_separate_domains, bool,
-		   0644);
-MODULE_PARM_DESC(separate_domains, "TEST: a domain of its own for each group");
 unsigned int vfio_unpinned_pause_ms;
 module_param_named(pause_ms, vfio_unpinned_pause_ms, uint, 0644);
 MODULE_PARM_DESC(pause_ms, "TEST: milliseconds to wait between the passes");
@@ -182,6 +177,22 @@ void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp)
 	mmu_notifier_unregister(&unp->mn, unp->mn.mm);
 	unp_free(unp);
 }
+
+/**
+ * vfio_unpinned_read_stats - Read the counters of an address space
+ * @unp: the address space
+ * @stats: receives them
+ *
+ * Context: Process context.
+ */
+void vfio_unpinned_read_stats(struct vfio_unpinned_mm *unp,
+			      struct vfio_unpinned_stats *stats)
+{
+	spin_lock(&unp->lock);
+	*stats = unp->stats;
+	spin_unlock(&unp->lock);
+}
+EXPORT_SYMBOL_GPL(vfio_unpinned_read_stats);
 
 /**
  * vfio_unpinned_charge - Charge memory to locked_vm

@@ -23,8 +23,6 @@
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/shmem_fs.h>
-#include <linux/uaccess.h>
-#include <linux/vfio.h>
 #include <linux/vmalloc.h>
 #include "vfio_unpinned_mock.h"
 
@@ -260,15 +258,27 @@ static int mock_make_memory(struct vfio_unpinned_mock *mock)
 		mock->small[0] = NULL;
 		return -ENOMEM;
 	}
-	mock->scratch = kunit_vm_mmap(test, NULL, 0,
-				      PAGE_SIZE + MOCK_BITMAP_SIZE,
-				      PROT_READ | PROT_WRITE,
-				      MAP_PRIVATE | MAP_ANONYMOUS, 0);
-	if (mock->vaddr != MOCK_VADDR || !mock->scratch ||
-	    IS_ERR_VALUE(mock->scratch))
+	mock->bitmap = kunit_vm_mmap(test, NULL, 0, MOCK_BITMAP_SIZE,
+				     PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, 0);
+	if (mock->vaddr != MOCK_VADDR || !mock->bitmap ||
+	    IS_ERR_VALUE(mock->bitmap))
 		return -ENOMEM;
 	mock->mm = current->mm;
 	return 0;
+}
+
+static int mock_register_bitmap(struct vfio_unpinned_mock *mock)
+{
+	const struct vfio_unpinned_bitmap_args arg = {
+		.vaddr = mock->bitmap,
+		.npages = MOCK_IOVA_PAGES,
+		.limit = MOCK_LIMIT,
+	};
+	int ret = vfio_unpinned_bitmap_register(&mock->registered, &arg);
+
+	mock->unp = mock->registered;
+	return ret;
 }
 
 /**
@@ -291,9 +301,7 @@ int mock_init(struct kunit *test)
 			     SZ_4K | SZ_2M | SZ_1G) ||
 	    mock_domain_init(mock, &mock->domain[1], MOCK_IOVA_PAGES, SZ_4K))
 		return -ENOMEM;
-	mock_pin_bitmap(mock, VFIO_PIN_BITMAP_FLAG_REGISTER);
-	mock->unp = mock->registered;
-	return mock->unp ? 0 : -ENOMEM;
+	return mock_register_bitmap(mock);
 }
 
 /**
@@ -373,26 +381,13 @@ void mock_unmap(struct vfio_unpinned_mock *mock, enum mock_map which)
 }
 
 /**
- * mock_pin_bitmap - VFIO_IOMMU_PIN_BITMAP
+ * mock_enable_marks - Let marks count, or not
  * @mock: the address space
- * @flag: which of its operations
+ * @enable: let them
  */
-void mock_pin_bitmap(struct vfio_unpinned_mock *mock, u32 flag)
+void mock_enable_marks(struct vfio_unpinned_mock *mock, bool enable)
 {
-	struct vfio_iommu_type1_pin_bitmap arg = {
-		.argsz = sizeof(arg),
-		.flags = flag,
-	};
-	void __user *uarg = (void __user *)mock->scratch;
-
-	if (flag == VFIO_PIN_BITMAP_FLAG_REGISTER) {
-		arg.vaddr = mock->scratch + PAGE_SIZE;
-		arg.npages = MOCK_IOVA_PAGES;
-		arg.limit = MOCK_LIMIT;
-	}
-	KUNIT_ASSERT_EQ(mock->test, 0, copy_to_user(uarg, &arg, sizeof(arg)));
-	KUNIT_ASSERT_EQ(mock->test, 0,
-			vfio_unpinned_bitmap_ioctl(&mock->registered, uarg));
+	vfio_unpinned_enable_marks(mock->registered, enable);
 }
 
 /**

@@ -5,7 +5,7 @@
  * vfio_unpinned_mock.c has an IOMMU domain that is an array, page frames that are
  * in no page table, and a model of what the user's page table and KVM hold. The
  * core is driven by its own interface: mmu notifiers of a user address space, and
- * the functions that vfio_iommu_type1.c calls.
+ * the functions that a container calls.
  */
 #ifndef VFIO_UNPINNED_MOCK_H
 #define VFIO_UNPINNED_MOCK_H
@@ -87,7 +87,7 @@ struct mock_domain {
  * @mm: its address space
  * @vaddr: where the user memory is
  * @size: of it
- * @scratch: a page for arguments, behind it the pin bitmap
+ * @bitmap: where the pin bitmap is
  * @registered: slot of the container that has registered the bitmap
  * @unp: the object under test
  * @domain: the first has large leaves, the second has not
@@ -116,7 +116,7 @@ struct vfio_unpinned_mock {
 	struct mm_struct *mm;
 	unsigned long vaddr;
 	unsigned long size;
-	unsigned long scratch;
+	unsigned long bitmap;
 	struct vfio_unpinned_mm *registered;
 	struct vfio_unpinned_mm *unp;
 	struct mock_domain domain[2];
@@ -149,7 +149,7 @@ unsigned long mock_vaddr(struct vfio_unpinned_mock *mock, unsigned int chunk,
 			 unsigned long page);
 void mock_map(struct vfio_unpinned_mock *mock, enum mock_map which);
 void mock_unmap(struct vfio_unpinned_mock *mock, enum mock_map which);
-void mock_pin_bitmap(struct vfio_unpinned_mock *mock, u32 flag);
+void mock_enable_marks(struct vfio_unpinned_mock *mock, bool enable);
 void mock_mark(struct vfio_unpinned_mock *mock, unsigned long vaddr, bool set);
 void mock_gate(struct vfio_unpinned_mock *mock, unsigned long vaddr,
 	       unsigned long pages);

@@ -214,34 +214,6 @@ struct vfio_unpinned_bitmap {
 	bool marks_enabled;
 };
 
-/*
- * Counters, protected by vfio_unpinned_mm.lock. In words, if nothing is said: one
- * for each page, or for each chunk of a hugetlb page.
- */
-struct vfio_unpinned_stats {
-	u64 populates;		/* set by the gate */
-	u64 zaps;
-	u64 flushes;		/* IOTLB flushes, per domain */
-	u64 late_pins;		/* held now */
-	u64 late_pins_peak;
-	u64 held;		/* pages that they hold, whole folios */
-	u64 held_peak;
-	u64 pin_events;		/* late pins taken */
-	u64 marks_found;	/* marked pages that a bracket met */
-	u64 over_limit_zaps;	/* marked and zapped: twice the limit is held */
-	u64 over_budget_zaps;	/* marked and zapped: the budget is held */
-	u64 failed_pin_zaps;	/* marked and zapped: can't be pinned */
-	u64 forced_zaps;	/* marked and zapped: exit, OOM or poison */
-	u64 orphan_zaps;	/* the address got other memory */
-	u64 refused_pages;	/* memory that gets no leaf */
-	u64 released;		/* late pins released after the mark went */
-	u64 worker_populates;	/* marked pages populated by the host */
-	u64 worker_runs;
-	u64 worker_scans;	/* chunks with pins that the worker looked at */
-	u64 shrinker_scans;	/* chunks with pins that the shrinker looked at */
-	u64 leaves;		/* present now */
-};
-
 /* One counter per power of 2 of nanoseconds; the last one is for all above. */
 #define UNP_TIME_BUCKETS	36
 

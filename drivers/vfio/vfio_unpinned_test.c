@@ -18,7 +18,6 @@
 #include <linux/mman.h>
 #include <linux/moduleparam.h>
 #include <linux/sched/coredump.h>
-#include <linux/vfio.h>
 #include <linux/vmalloc.h>
 #include "vfio_unpinned_mock.h"
 
@@ -177,8 +176,7 @@ static void toggle_mark_q(struct vfio_unpinned_mock *mock)
 static void toggle_marks(struct vfio_unpinned_mock *mock)
 {
 	mock->marks = !mock->marks;
-	mock_pin_bitmap(mock, mock->marks ? VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS :
-					    VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
+	mock_enable_marks(mock, mock->marks);
 	/* That calls the worker. */
 	mock_settle(mock, true);
 }
