@@ -3,8 +3,8 @@
  * VFIO: unpinned DMA mappings of type1 containers
  *
  * The glue between the ioctls of vfio_iommu_type1.c and the core, which has no uapi:
- * copies arguments from and to the user and checks their form, adds the capability to
- * VFIO_IOMMU_GET_INFO. It has no state.
+ * copies arguments from and to the user and checks their form, charges memory, adds
+ * the capability to VFIO_IOMMU_GET_INFO. It has no state.
  *
  * Part of the module of the core, since vfio_iommu_type1.o is a module by itself. So
  * nothing here can call back into vfio_iommu_type1.c.
@@ -15,6 +15,7 @@
 #include <linux/eventfd.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 #include "vfio_iommu_type1_unpinned.h"
@@ -25,6 +26,19 @@ EXPORT_SYMBOL_GPL(vfio_type1_separate_domains);
 module_param_named(separate_domains, vfio_type1_separate_domains, bool, 0644);
 MODULE_PARM_DESC(separate_domains, "TEST: a domain of its own for each group");
 #endif
+
+/* Charge to locked_vm, within RLIMIT_MEMLOCK or for CAP_IPC_LOCK of the caller. */
+static int type1_charge(struct mm_struct *mm, long npages)
+{
+	int ret;
+
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+	ret = account_locked_vm(mm, abs(npages), npages > 0);
+	/* The last reference must not tear the mm down under our locks. */
+	mmput_async(mm);
+	return ret;
+}
 
 /**
  * vfio_type1_unpinned_copy_map - Get the arguments of VFIO_IOMMU_MAP_DMA_UNPINNED
@@ -48,6 +62,24 @@ int vfio_type1_unpinned_copy_map(struct vfio_iommu_type1_dma_map *map,
 }
 EXPORT_SYMBOL_GPL(vfio_type1_unpinned_copy_map);
 
+/**
+ * vfio_type1_unpinned_map - Prepare an unpinned mapping
+ * @iova: first IOVA, page aligned
+ * @vaddr: first address in the current address space, page aligned
+ * @size: bytes, page aligned; neither range wraps
+ * @event: of the container
+ *
+ * Context: Process context of the user, may sleep.
+ * Return: See vfio_unpinned_map_create().
+ */
+struct vfio_unpinned_map *
+vfio_type1_unpinned_map(dma_addr_t iova, unsigned long vaddr, size_t size,
+			struct vfio_unpinned_event *event)
+{
+	return vfio_unpinned_map_create(iova, vaddr, size, event, type1_charge);
+}
+EXPORT_SYMBOL_GPL(vfio_type1_unpinned_map);
+
 static int type1_register_bitmap(struct vfio_unpinned_mm **registered,
 				 const struct vfio_iommu_type1_pin_bitmap *arg)
 {
@@ -59,7 +91,7 @@ static int type1_register_bitmap(struct vfio_unpinned_mm **registered,
 		.budget = arg->budget,
 	};
 
-	return vfio_unpinned_bitmap_register(registered, &bitmap);
+	return vfio_unpinned_bitmap_register(registered, &bitmap, type1_charge);
 }
 
 /**

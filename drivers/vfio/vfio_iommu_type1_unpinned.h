@@ -8,7 +8,7 @@
 #ifndef VFIO_IOMMU_TYPE1_UNPINNED_H
 #define VFIO_IOMMU_TYPE1_UNPINNED_H
 
-#include <linux/errno.h>
+#include <linux/err.h>
 #include <linux/types.h>
 #include "vfio_unpinned.h"
 
@@ -18,6 +18,9 @@ struct vfio_iommu_type1_dma_map;
 #if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
 int vfio_type1_unpinned_copy_map(struct vfio_iommu_type1_dma_map *map,
 				 void __user *uarg);
+struct vfio_unpinned_map *
+vfio_type1_unpinned_map(dma_addr_t iova, unsigned long vaddr, size_t size,
+			struct vfio_unpinned_event *event);
 int vfio_type1_unpinned_pin_bitmap(struct vfio_unpinned_mm **registered,
 				   void __user *uarg);
 int vfio_type1_unpinned_eventfd(struct vfio_unpinned_event *event,
@@ -32,6 +35,13 @@ vfio_type1_unpinned_copy_map(struct vfio_iommu_type1_dma_map *map,
 			     void __user *uarg)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline struct vfio_unpinned_map *
+vfio_type1_unpinned_map(dma_addr_t iova, unsigned long vaddr, size_t size,
+			struct vfio_unpinned_event *event)
+{
+	return ERR_PTR(-EOPNOTSUPP);
 }
 
 static inline int

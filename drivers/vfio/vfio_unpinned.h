@@ -27,6 +27,7 @@
 
 struct eventfd_ctx;
 struct iommu_domain;
+struct mm_struct;
 struct vfio_unpinned_map;
 struct vfio_unpinned_mm;
 
@@ -73,6 +74,20 @@ struct vfio_unpinned_faults {
 	struct vfio_unpinned_event *event;
 	u64 count;
 };
+
+/**
+ * typedef vfio_unpinned_charge_fn - Charge memory to the user of a container
+ * @mm: the address space that it is for, which may be gone
+ * @npages: how many pages; negative gives back what was charged
+ *
+ * What is charged is what a mapping and a bitmap keep in memory: words, page tables,
+ * and the pages that may be pinned.
+ *
+ * Context: Process context, may sleep; no lock is held but those of the container and
+ *	update_lock.
+ * Return: 0, -ENOMEM over the user's limit, -ESRCH if the address space is gone.
+ */
+typedef int (*vfio_unpinned_charge_fn)(struct mm_struct *mm, long npages);
 
 /**
  * struct vfio_unpinned_bitmap_args - A pin bitmap to be registered
@@ -122,7 +137,8 @@ struct vfio_unpinned_stats {
 #if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
 struct vfio_unpinned_map *
 vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
-			 struct vfio_unpinned_event *event);
+			 struct vfio_unpinned_event *event,
+			 vfio_unpinned_charge_fn charge);
 int vfio_unpinned_map_publish(struct vfio_unpinned_map *map);
 void vfio_unpinned_map_close(struct vfio_unpinned_map *map);
 void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map);
@@ -137,7 +153,8 @@ void vfio_unpinned_dirty_stop(struct vfio_unpinned_map *map);
 void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
 			     unsigned long *bitmap);
 int vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
-				  const struct vfio_unpinned_bitmap_args *arg);
+				  const struct vfio_unpinned_bitmap_args *arg,
+				  vfio_unpinned_charge_fn charge);
 void vfio_unpinned_enable_marks(struct vfio_unpinned_mm *unp, bool enable);
 void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered);
 void vfio_unpinned_event_init(struct vfio_unpinned_event *event);
@@ -154,7 +171,8 @@ void vfio_unpinned_read_stats(struct vfio_unpinned_mm *unp,
 #else
 static inline struct vfio_unpinned_map *
 vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
-			 struct vfio_unpinned_event *event)
+			 struct vfio_unpinned_event *event,
+			 vfio_unpinned_charge_fn charge)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }
@@ -205,7 +223,8 @@ static inline void vfio_unpinned_dirty_get(struct vfio_unpinned_map *map,
 
 static inline int
 vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
-			      const struct vfio_unpinned_bitmap_args *arg)
+			      const struct vfio_unpinned_bitmap_args *arg,
+			      vfio_unpinned_charge_fn charge)
 {
 	return -EOPNOTSUPP;
 }

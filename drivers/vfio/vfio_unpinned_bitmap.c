@@ -60,7 +60,8 @@ static int unp_map_bitmap(struct vfio_unpinned_bitmap *bm)
 }
 
 static struct vfio_unpinned_bitmap *
-unp_create_bitmap(const struct vfio_unpinned_bitmap_args *arg)
+unp_create_bitmap(const struct vfio_unpinned_bitmap_args *arg,
+		  vfio_unpinned_charge_fn charge)
 {
 	struct vfio_unpinned_bitmap *bm;
 	int ret;
@@ -73,10 +74,11 @@ unp_create_bitmap(const struct vfio_unpinned_bitmap_args *arg)
 	bm->npages = arg->npages;
 	bm->limit = arg->limit;
 	bm->budget = arg->budget;
+	bm->charge = charge;
 
 	/* The late pass can't charge, so all that it may take is charged. */
 	bm->charged = 2 * bm->limit + unp_bitmap_size(bm);
-	ret = account_locked_vm(current->mm, bm->charged, true);
+	ret = charge(current->mm, bm->charged);
 	if (ret)
 		goto err_free;
 	ret = unp_map_bitmap(bm);
@@ -85,7 +87,7 @@ unp_create_bitmap(const struct vfio_unpinned_bitmap_args *arg)
 	return bm;
 
 err_uncharge:
-	account_locked_vm(current->mm, bm->charged, false);
+	charge(current->mm, -(long)bm->charged);
 err_free:
 	unp_free_bitmap(bm);
 	return ERR_PTR(ret);
@@ -100,7 +102,8 @@ static bool unp_same_bitmap(const struct vfio_unpinned_bitmap *bm,
 }
 
 static int unp_register(struct vfio_unpinned_mm *unp,
-			const struct vfio_unpinned_bitmap_args *arg)
+			const struct vfio_unpinned_bitmap_args *arg,
+			vfio_unpinned_charge_fn charge)
 {
 	struct vfio_unpinned_bitmap *bm;
 
@@ -111,7 +114,7 @@ static int unp_register(struct vfio_unpinned_mm *unp,
 		unp->bitmap->users++;
 		return 0;
 	}
-	bm = unp_create_bitmap(arg);
+	bm = unp_create_bitmap(arg, charge);
 	if (IS_ERR(bm))
 		return PTR_ERR(bm);
 	bm->users = 1;
@@ -146,6 +149,7 @@ static int unp_check_register(const struct vfio_unpinned_bitmap_args *arg)
  * @registered: the container's slot: the address space whose bitmap it has
  *	registered, or NULL
  * @arg: the bitmap, in the current address space
+ * @charge: charges, for the container
  *
  * Marks do not count yet. A container that registers what another one of the address
  * space has registered shares it.
@@ -156,7 +160,8 @@ static int unp_check_register(const struct vfio_unpinned_bitmap_args *arg)
  *	vfio_unpinned_mm_get() returns.
  */
 int vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
-				  const struct vfio_unpinned_bitmap_args *arg)
+				  const struct vfio_unpinned_bitmap_args *arg,
+				  vfio_unpinned_charge_fn charge)
 {
 	struct vfio_unpinned_mm *unp;
 	int ret;
@@ -169,7 +174,7 @@ int vfio_unpinned_bitmap_register(struct vfio_unpinned_mm **registered,
 	unp = vfio_unpinned_mm_get();
 	if (IS_ERR(unp))
 		return PTR_ERR(unp);
-	ret = unp_register(unp, arg);
+	ret = unp_register(unp, arg, charge);
 	if (ret)
 		vfio_unpinned_mm_put(unp);
 	else
@@ -223,7 +228,7 @@ void vfio_unpinned_bitmap_unregister(struct vfio_unpinned_mm **registered)
 		unp->bitmap = NULL;
 		spin_unlock(&unp->lock);
 		vfio_unpinned_release_unmarked(unp);
-		vfio_unpinned_uncharge(unp, bm->charged);
+		bm->charge(unp->mn.mm, -(long)bm->charged);
 		unp_free_bitmap(bm);
 	}
 	mutex_unlock(&unp->update_lock);

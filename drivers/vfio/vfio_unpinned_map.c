@@ -84,6 +84,16 @@ static int unp_get_chunks(struct vfio_unpinned_mm *unp, unsigned long start,
 	return 0;
 }
 
+static int unp_charge(struct vfio_unpinned_map *map, unsigned long pages)
+{
+	return map->charge(map->unp->mn.mm, pages);
+}
+
+static void unp_uncharge(struct vfio_unpinned_map *map, unsigned long pages)
+{
+	map->charge(map->unp->mn.mm, -(long)pages);
+}
+
 /*
  * Tell the user early of what would never get a leaf. It protects nothing:
  * what is there later is judged at the gate.
@@ -135,6 +145,7 @@ static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
  * @vaddr: first address in the current address space, page aligned
  * @size: bytes, page aligned; neither range wraps
  * @event: of the container, or NULL
+ * @charge: charges, for the container
  *
  * The mapping has no domain and is not published.
  *
@@ -145,7 +156,8 @@ static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
  */
 struct vfio_unpinned_map *
 vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
-			 struct vfio_unpinned_event *event)
+			 struct vfio_unpinned_event *event,
+			 vfio_unpinned_charge_fn charge)
 {
 	struct vfio_unpinned_map *map;
 	bool hugetlb = false;
@@ -164,6 +176,7 @@ vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
 	if (!map)
 		return ERR_PTR(-ENOMEM);
 	map->event = event;
+	map->charge = charge;
 	map->iova = iova;
 	map->node.start = vaddr;
 	map->node.last = vaddr + size - 1;
@@ -177,7 +190,7 @@ vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
 		ret = PTR_ERR(map->unp);
 		goto err_free;
 	}
-	ret = vfio_unpinned_charge(map->unp, map->charged);
+	ret = unp_charge(map, map->charged);
 	if (ret)
 		goto err_put;
 	mutex_lock(&map->unp->update_lock);
@@ -188,7 +201,7 @@ vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
 	return map;
 
 err_uncharge:
-	vfio_unpinned_uncharge(map->unp, map->charged);
+	unp_uncharge(map, map->charged);
 err_put:
 	vfio_unpinned_mm_put(map->unp);
 err_free:
@@ -352,7 +365,7 @@ int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 	a = kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
 	if (!a)
 		return -ENOMEM;
-	ret = vfio_unpinned_charge(unp, map->charged);
+	ret = unp_charge(map, map->charged);
 	if (ret)
 		goto err_free;
 	ret = iommu_remap_prepare(domain, map->iova, size, GFP_KERNEL_ACCOUNT);
@@ -377,7 +390,7 @@ err_unlock:
 	mutex_unlock(&unp->update_lock);
 	iommu_remap_release(domain, map->iova, size);
 err_uncharge:
-	vfio_unpinned_uncharge(unp, map->charged);
+	unp_uncharge(map, map->charged);
 err_free:
 	kfree(a);
 	return ret;
@@ -443,7 +456,7 @@ void vfio_unpinned_del_domain(struct vfio_unpinned_map *map,
 	}
 	mutex_unlock(&map->unp->update_lock);
 	if (found)
-		vfio_unpinned_uncharge(map->unp, map->charged);
+		unp_uncharge(map, map->charged);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_del_domain);
 
@@ -490,7 +503,7 @@ void vfio_unpinned_map_close(struct vfio_unpinned_map *map)
 	spin_unlock(&unp->lock);
 	mutex_unlock(&unp->update_lock);
 	if (tables)
-		vfio_unpinned_uncharge(unp, tables);
+		unp_uncharge(map, tables);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_close);
 
@@ -512,7 +525,7 @@ void vfio_unpinned_map_destroy(struct vfio_unpinned_map *map)
 	unp_put_chunks(unp, map->node.start, map->node.last);
 	mutex_unlock(&unp->update_lock);
 
-	vfio_unpinned_uncharge(unp, map->charged);
+	unp_uncharge(map, map->charged);
 	vfio_unpinned_mm_put(unp);
 	kfree(map);
 }

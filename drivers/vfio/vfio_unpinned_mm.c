@@ -194,45 +194,6 @@ void vfio_unpinned_read_stats(struct vfio_unpinned_mm *unp,
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_read_stats);
 
-/**
- * vfio_unpinned_charge - Charge memory to locked_vm
- * @unp: the address space, which may be gone
- * @pages: how many
- *
- * Context: Process context, may sleep.
- * Return: 0, -ENOMEM if that is over the caller's RLIMIT_MEMLOCK, -ESRCH if the
- *	address space is gone.
- */
-int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages)
-{
-	struct mm_struct *mm = unp->mn.mm;
-	int ret;
-
-	if (!mmget_not_zero(mm))
-		return -ESRCH;
-	ret = account_locked_vm(mm, pages, true);
-	mmput_async(mm);
-	return ret;
-}
-
-/**
- * vfio_unpinned_uncharge - Give back what vfio_unpinned_charge() charged
- * @unp: the address space, which may be gone
- * @pages: how many
- *
- * Context: Process context, may sleep.
- */
-void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages)
-{
-	struct mm_struct *mm = unp->mn.mm;
-
-	if (!mmget_not_zero(mm))
-		return;
-	account_locked_vm(mm, pages, false);
-	/* The last reference must not tear the mm down under our locks. */
-	mmput_async(mm);
-}
-
 static int __init vfio_unpinned_init(void)
 {
 	return vfio_unpinned_worker_init_module();

@@ -29,6 +29,9 @@
 #define MOCK_VADDR	SZ_1G
 #define MOCK_CHUNKS	32
 
+/* Pages that are charged; by the one thread that a test has */
+static long mock_charged;
+
 static const struct mock_layout {
 	unsigned int domain;
 	unsigned long start;	/* page of the user memory */
@@ -268,6 +271,21 @@ static int mock_make_memory(struct vfio_unpinned_mock *mock)
 	return 0;
 }
 
+/**
+ * mock_charge - Charge memory to nobody
+ * @mm: the address space
+ * @npages: how many pages; negative for the reverse
+ *
+ * mock_exit() expects that all was given back.
+ *
+ * Return: 0.
+ */
+int mock_charge(struct mm_struct *mm, long npages)
+{
+	mock_charged += npages;
+	return 0;
+}
+
 static int mock_register_bitmap(struct vfio_unpinned_mock *mock)
 {
 	const struct vfio_unpinned_bitmap_args arg = {
@@ -275,7 +293,8 @@ static int mock_register_bitmap(struct vfio_unpinned_mock *mock)
 		.npages = MOCK_IOVA_PAGES,
 		.limit = MOCK_LIMIT,
 	};
-	int ret = vfio_unpinned_bitmap_register(&mock->registered, &arg);
+	int ret = vfio_unpinned_bitmap_register(&mock->registered, &arg,
+						mock_charge);
 
 	mock->unp = mock->registered;
 	return ret;
@@ -318,6 +337,8 @@ void mock_exit(struct kunit *test)
 	for (which = 0; which < MOCK_NR_MAPS; which++)
 		mock_unmap(mock, which);
 	vfio_unpinned_bitmap_unregister(&mock->registered);
+	KUNIT_EXPECT_EQ(test, 0, mock_charged);
+	mock_charged = 0;
 	mock_domain_exit(&mock->domain[0]);
 	mock_domain_exit(&mock->domain[1]);
 	mock_free_frames(mock);
@@ -359,7 +380,7 @@ void mock_map(struct vfio_unpinned_mock *mock, enum mock_map which)
 
 	map = vfio_unpinned_map_create(mock_iova(which),
 				       mock->vaddr + PFN_PHYS(l->start),
-				       PFN_PHYS(l->pages), NULL);
+				       PFN_PHYS(l->pages), NULL, mock_charge);
 	KUNIT_ASSERT_FALSE(mock->test, IS_ERR(map));
 	mock->map[which] = map;
 	KUNIT_ASSERT_EQ(mock->test, 0,

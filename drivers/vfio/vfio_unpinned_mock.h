@@ -143,6 +143,7 @@ struct vfio_unpinned_mock {
 int mock_domain_init(struct vfio_unpinned_mock *mock, struct mock_domain *d,
 		     unsigned long npages, unsigned long sizes);
 void mock_domain_exit(struct mock_domain *d);
+int mock_charge(struct mm_struct *mm, long npages);
 int mock_init(struct kunit *test);
 void mock_exit(struct kunit *test);
 unsigned long mock_vaddr(struct vfio_unpinned_mock *mock, unsigned int chunk,

@@ -164,8 +164,8 @@ struct vfio_unpinned_attach {
  * @unp: the address space; immutable
  * @event: of the container, or NULL; immutable
  * @iova: first IOVA; immutable
- * @charged: pages charged to locked_vm, and once more for each of @attaches;
- *	immutable
+ * @charge: charges, for the container; immutable
+ * @charged: pages that are charged, and once more for each of @attaches; immutable
  * @attaches: list of struct vfio_unpinned_attach; vfio_unpinned_mm.lock
  * @dirty: pages that had a leaf since the last query, or NULL if nobody tracks
  *	that; changed under both locks, the bits under vfio_unpinned_mm.lock
@@ -177,6 +177,7 @@ struct vfio_unpinned_map {
 	struct vfio_unpinned_mm *unp;
 	struct vfio_unpinned_event *event;
 	dma_addr_t iova;
+	vfio_unpinned_charge_fn charge;
 	unsigned long charged;
 	struct list_head attaches;
 	unsigned long *dirty;
@@ -194,7 +195,8 @@ struct vfio_unpinned_map {
  * @npages: bits
  * @limit: how many pages the guest may have marked at a time
  * @budget: how many pages late pins may hold, in whole folios; 0: no bound
- * @charged: pages charged to locked_vm
+ * @charge: charges, for the container that came first
+ * @charged: pages that are charged
  * @users: containers that registered it; vfio_unpinned_mm.update_lock
  * @marks_enabled: the guest maintains the marks; vfio_unpinned_mm.lock
  *
@@ -209,6 +211,7 @@ struct vfio_unpinned_bitmap {
 	unsigned long npages;
 	unsigned long limit;
 	unsigned long budget;
+	vfio_unpinned_charge_fn charge;
 	unsigned long charged;
 	unsigned int users;
 	bool marks_enabled;
@@ -386,8 +389,6 @@ extern const struct mmu_notifier_ops vfio_unpinned_mn_ops;
 /* vfio_unpinned_mm.c */
 struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
 void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
-int vfio_unpinned_charge(struct vfio_unpinned_mm *unp, unsigned long pages);
-void vfio_unpinned_uncharge(struct vfio_unpinned_mm *unp, unsigned long pages);
 
 /* vfio_unpinned_word.c */
 extern struct list_lru vfio_unpinned_lru;

@@ -596,7 +596,8 @@ static void gigantic_map(struct gigantic *g, unsigned int i)
 	struct kunit *test = g->mock->test;
 
 	g->map[i] = vfio_unpinned_map_create((dma_addr_t)i * SZ_1G,
-					     GIGANTIC_VADDR, SZ_1G, NULL);
+					     GIGANTIC_VADDR, SZ_1G, NULL,
+					     mock_charge);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(g->map[i]));
 	KUNIT_ASSERT_EQ(test, 0, vfio_unpinned_add_domain(g->map[i],
 							  &g->domain.domain));
