@@ -134,7 +134,7 @@ struct vfio_unpinned_stats {
 	u64 leaves;		/* present now */
 };
 
-#if IS_ENABLED(CONFIG_VFIO_IOMMU_TYPE1_UNPINNED)
+#if IS_ENABLED(CONFIG_VFIO_UNPINNED)
 struct vfio_unpinned_map *
 vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
 			 struct vfio_unpinned_event *event,
