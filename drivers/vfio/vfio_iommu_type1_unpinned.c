@@ -20,7 +20,7 @@
 #include <linux/vfio.h>
 #include "vfio_iommu_type1_unpinned.h"
 
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+#ifdef CONFIG_VFIO_UNPINNED_TEST
 bool vfio_type1_separate_domains;
 EXPORT_SYMBOL_GPL(vfio_type1_separate_domains);
 module_param_named(separate_domains, vfio_type1_separate_domains, bool, 0644);

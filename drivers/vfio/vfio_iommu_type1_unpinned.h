@@ -75,7 +75,7 @@ static inline int vfio_type1_unpinned_add_cap(struct vfio_info_cap *caps,
  * Give each group a domain of its own, as if it were behind another kind of IOMMU. In
  * a test configuration only.
  */
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+#ifdef CONFIG_VFIO_UNPINNED_TEST
 extern bool vfio_type1_separate_domains;
 #else
 #define vfio_type1_separate_domains	false

@@ -25,7 +25,7 @@
 static DEFINE_MUTEX(vfio_unpinned_mms_lock);
 static LIST_HEAD(vfio_unpinned_mms);
 
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+#ifdef CONFIG_VFIO_UNPINNED_TEST
 bool vfio_unpinned_break_flush;
 module_param_named(break_flush, vfio_unpinned_break_flush, bool, 0644);
 MODULE_PARM_DESC(break_flush, "TEST: do not flush the IOTLB");

@@ -462,7 +462,7 @@ static void unp_invalidate_start_late(struct mmu_notifier *mn,
 	unp_late_pass(unp, range);
 }
 
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+#ifdef CONFIG_VFIO_UNPINNED_TEST
 /* In list order VFIO comes before KVM: what goes wrong without a late pass. */
 static int unp_invalidate_start_broken(struct mmu_notifier *mn,
 				       const struct mmu_notifier_range *range)
@@ -526,7 +526,7 @@ const struct mmu_notifier_ops vfio_unpinned_mn_ops = {
 	.clear_young			= unp_clear_young,
 	.test_young			= unp_test_young,
 	.invalidate_range_start_late	= unp_invalidate_start_late,
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+#ifdef CONFIG_VFIO_UNPINNED_TEST
 	.invalidate_range_start		= unp_invalidate_start_broken,
 #endif
 };

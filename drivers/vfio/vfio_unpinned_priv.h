@@ -511,7 +511,7 @@ static inline void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
  * Switches that break one protection each, so that a test can show that it
  * would notice. They exist in a test configuration only.
  */
-#ifdef CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST
+#ifdef CONFIG_VFIO_UNPINNED_TEST
 extern bool vfio_unpinned_break_flush;
 extern bool vfio_unpinned_break_late;
 extern bool vfio_unpinned_break_pin;

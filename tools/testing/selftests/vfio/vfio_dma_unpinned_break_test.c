@@ -2,7 +2,7 @@
 /*
  * Negative controls: each test shows that one protection is there, and then,
  * with the protection switched off, that the test notices. The switches exist
- * with CONFIG_VFIO_IOMMU_TYPE1_UNPINNED_TEST only.
+ * with CONFIG_VFIO_UNPINNED_TEST only.
  *
  * Shared memory keeps its frames when it is not mapped, so that a DMA that
  * gets through where it must not still does no harm.
