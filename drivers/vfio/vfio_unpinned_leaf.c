@@ -36,7 +36,7 @@ bool vfio_unpinned_poisoned(struct page *page)
 }
 
 /**
- * vfio_unpinned_page_ok - May this page frame have a leaf?
+ * vfio_unpinned_page_eligible - May this page frame have a leaf?
  * @pfn: the page frame number
  *
  * What a VMA is changes under a mapping, so each page is judged. A page whose
@@ -45,7 +45,7 @@ bool vfio_unpinned_poisoned(struct page *page)
  * Context: Any context; the page stays referenced by the caller.
  * Return: true for anonymous, shmem and hugetlb memory that is not poisoned.
  */
-bool vfio_unpinned_page_ok(unsigned long pfn)
+bool vfio_unpinned_page_eligible(unsigned long pfn)
 {
 	struct folio *folio;
 	struct page *page;

@@ -106,7 +106,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		return;
 
 	*word &= ~UNP_POPULATE;
-	ok = vfio_unpinned_page_ok(pfn);
+	ok = vfio_unpinned_page_eligible(pfn);
 	same = vfio_unpinned_has_pfn(unp, vaddr, UNP_PRESENT, pfn);
 	if (ok && same && writable && unp_must_split(unp, vaddr, *word)) {
 		unp_split_chunk(unp, vaddr);
@@ -170,8 +170,8 @@ static bool unp_gate_chunk(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * Can each mapping of the hugetlb page at @vaddr have one leaf for all of it, in
  * each domain? To set such a leaf takes as long as to set those of its parts.
  */
-static bool unp_fits(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-		     unsigned long size)
+static bool unp_single_leaf_possible(struct vfio_unpinned_mm *unp,
+				     unsigned long vaddr, unsigned long size)
 {
 	unsigned long last = vaddr + size - 1, leaves = 0;
 	struct vfio_unpinned_map *map;
@@ -208,14 +208,14 @@ static unsigned long unp_hugetlb_size(struct vfio_unpinned_mm *unp,
 
 	lockdep_assert_held(&unp->lock);
 	if (!IS_ALIGNED(vaddr | PFN_PHYS(pfn), UNP_CHUNK_SIZE) ||
-	    end - vaddr < UNP_CHUNK_SIZE || !vfio_unpinned_page_ok(pfn))
+	    end - vaddr < UNP_CHUNK_SIZE || !vfio_unpinned_page_eligible(pfn))
 		return 0;
 	folio = page_folio(pfn_to_page(pfn));
 	if (!folio_test_hugetlb(folio))
 		return 0;
 	size = folio_size(folio);
 	if (IS_ALIGNED(vaddr | PFN_PHYS(pfn), size) && end - vaddr >= size &&
-	    unp_fits(unp, vaddr, size))
+	    unp_single_leaf_possible(unp, vaddr, size))
 		return size;
 	return UNP_CHUNK_SIZE;
 }

@@ -417,7 +417,7 @@ void vfio_unpinned_chunks_exit(void);
 
 /* vfio_unpinned_leaf.c */
 bool vfio_unpinned_poisoned(struct page *page);
-bool vfio_unpinned_page_ok(unsigned long pfn);
+bool vfio_unpinned_page_eligible(unsigned long pfn);
 int vfio_unpinned_check_vma(struct vm_area_struct *vma);
 unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
 				unsigned long vaddr, unsigned long size,

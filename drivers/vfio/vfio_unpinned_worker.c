@@ -158,7 +158,7 @@ static int unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		/* The gate was faster, or the mark is clear. */
 	} else if (!(*word & UNP_POPULATE)) {
 		ret = -EAGAIN;
-	} else if (vfio_unpinned_page_ok(page_to_pfn(page))) {
+	} else if (vfio_unpinned_page_eligible(page_to_pfn(page))) {
 		adopted = vfio_unpinned_account_pin(unp, vaddr, page, &reason);
 		ret = adopted ? 0 : -ENOSPC;
 	}
