@@ -2,21 +2,29 @@
 /*
  * VFIO: unpinned DMA mappings, private definitions
  *
- * vfio_unpinned_word.c has the words: how they are found, visited and committed.
- * vfio_unpinned_leaf.c has the leaves that go with them.
- * vfio_unpinned_map.c has the mappings and their domains.
- * vfio_unpinned_mark.c tells which pages are marked.
- * vfio_unpinned_bitmap.c has the registration of the pin bitmap.
- * vfio_unpinned_pins.c counts late pins and what they hold.
- * vfio_unpinned_release.c takes late pins within their bounds, and releases them.
- * vfio_unpinned_worker.c has the worker, which releases pins and populates marked
- *   pages that have no leaf, and the shrinker.
- * vfio_unpinned_notifier.c has the notifiers: who sets leaves, who zaps them.
- * vfio_unpinned_mm.c has the object of an address space.
- * vfio_unpinned_dirty.c tells what devices may have written.
- * vfio_unpinned_event.c tells the user of blocked DMA and of pages lost.
- * vfio_unpinned_debugfs.c shows the counters.
- * Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I5).
+ * vfio_unpinned.h is what drivers of containers use, and the only part that knows of
+ * containers. Documentation/driver-api/vfio-unpinned.rst has the invariants (I1 to I6).
+ *
+ * The files, bottom up. Each one calls only those before it; what is in braces does not
+ * call each other:
+ *
+ *   word       words: find one, visit all of a range, commit changes of leaves
+ *   { mark     which pages are marked
+ *     pins     what late pins cost: their number, and what they hold
+ *     dirty    what devices may have written
+ *     event    tells the user of blocked DMA, and of marked pages that lost their leaf }
+ *   leaf       sets, zaps, merges and splits leaves, with their words
+ *   release    takes late pins within their bounds, and releases them
+ *   worker     releases pins and populates marked pages in the background; shrinker
+ *   notifier   gate, late pass and the other mmu notifiers
+ *   debugfs    shows the counters
+ *   mm         the object of an address space: its life; the module
+ *   { map      a mapping and its domains
+ *     bitmap   registration of the pin bitmap }
+ *
+ * Calls the other way round go through a pointer: notifiers, the worker, the shrinker,
+ * the function of a walk, and how a container charges. Trace points and the switches of
+ * the tests are in mm, for all.
  *
  * Locks, in their order:
  *
@@ -38,9 +46,6 @@
  *
  * The page behind a leaf is valid while the lock is held: whoever frees it
  * must have passed the late pass for its address, which takes the lock.
- *
- * vfio_unpinned.h is what drivers of containers use. Nothing here knows of their
- * structures.
  */
 #ifndef VFIO_UNPINNED_PRIV_H
 #define VFIO_UNPINNED_PRIV_H
@@ -383,13 +388,6 @@ typedef void (*vfio_unpinned_chunk_fn)(struct vfio_unpinned_mm *unp,
 				       unsigned long vaddr, unsigned long last,
 				       void *arg);
 
-/* vfio_unpinned_notifier.c */
-extern const struct mmu_notifier_ops vfio_unpinned_mn_ops;
-
-/* vfio_unpinned_mm.c */
-struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
-void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
-
 /* vfio_unpinned_word.c */
 extern struct list_lru vfio_unpinned_lru;
 unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
@@ -414,26 +412,6 @@ vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index);
 void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk);
 int vfio_unpinned_chunks_init(struct shrinker *shrinker);
 void vfio_unpinned_chunks_exit(void);
-
-/* vfio_unpinned_leaf.c */
-bool vfio_unpinned_poisoned(struct page *page);
-bool vfio_unpinned_page_eligible(unsigned long pfn);
-int vfio_unpinned_check_vma(struct vm_area_struct *vma);
-unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
-				unsigned long vaddr, unsigned long size,
-				unsigned long pfn, unsigned long flags);
-void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-		       enum vfio_unpinned_zap_reason reason);
-void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			     unsigned long size,
-			     enum vfio_unpinned_zap_reason reason);
-void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
-			 struct vfio_unpinned_domain *d, unsigned long iova,
-			 unsigned long pfn, size_t count, int prot);
-void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			      unsigned long pfn);
-struct page *vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
-				      unsigned long vaddr);
 
 /* vfio_unpinned_mark.c */
 bool vfio_unpinned_marked(struct vfio_unpinned_mm *unp, unsigned long vaddr,
@@ -462,6 +440,36 @@ void vfio_unpinned_count_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			     struct page *page, unsigned long cost);
 void vfio_unpinned_drop_pin(struct vfio_unpinned_mm *unp, unsigned long vaddr);
 
+/* vfio_unpinned_dirty.c */
+void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,
+			     unsigned long vaddr, unsigned long size);
+void vfio_unpinned_dirty_add_leaves(struct vfio_unpinned_map *map);
+
+/* vfio_unpinned_event.c */
+void vfio_unpinned_event_lost(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long size);
+u64 vfio_unpinned_faults_of(struct iommu_domain *domain);
+
+/* vfio_unpinned_leaf.c */
+bool vfio_unpinned_poisoned(struct page *page);
+bool vfio_unpinned_page_eligible(unsigned long pfn);
+int vfio_unpinned_check_vma(struct vm_area_struct *vma);
+unsigned long vfio_unpinned_set(struct vfio_unpinned_mm *unp,
+				unsigned long vaddr, unsigned long size,
+				unsigned long pfn, unsigned long flags);
+void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+		       enum vfio_unpinned_zap_reason reason);
+void vfio_unpinned_zap_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			     unsigned long size,
+			     enum vfio_unpinned_zap_reason reason);
+void vfio_unpinned_remap(struct vfio_unpinned_mm *unp,
+			 struct vfio_unpinned_domain *d, unsigned long iova,
+			 unsigned long pfn, size_t count, int prot);
+void vfio_unpinned_zap_others(struct vfio_unpinned_mm *unp, unsigned long vaddr,
+			      unsigned long pfn);
+struct page *vfio_unpinned_split_word(struct vfio_unpinned_mm *unp,
+				      unsigned long vaddr);
+
 /* vfio_unpinned_release.c */
 unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
 					  struct vfio_unpinned_chunk *chunk);
@@ -483,15 +491,8 @@ void vfio_unpinned_worker_exit(struct vfio_unpinned_mm *unp);
 int vfio_unpinned_worker_init_module(void);
 void vfio_unpinned_worker_exit_module(void);
 
-/* vfio_unpinned_dirty.c */
-void vfio_unpinned_dirty_add(struct vfio_unpinned_map *map,
-			     unsigned long vaddr, unsigned long size);
-void vfio_unpinned_dirty_add_leaves(struct vfio_unpinned_map *map);
-
-/* vfio_unpinned_event.c */
-void vfio_unpinned_event_lost(struct vfio_unpinned_mm *unp, unsigned long vaddr,
-			      unsigned long size);
-u64 vfio_unpinned_faults_of(struct iommu_domain *domain);
+/* vfio_unpinned_notifier.c */
+extern const struct mmu_notifier_ops vfio_unpinned_mn_ops;
 
 /* vfio_unpinned_debugfs.c */
 #ifdef CONFIG_VFIO_DEBUGFS
@@ -506,6 +507,10 @@ static inline void vfio_unpinned_debugfs_exit(struct vfio_unpinned_mm *unp)
 {
 }
 #endif
+
+/* vfio_unpinned_mm.c */
+struct vfio_unpinned_mm *vfio_unpinned_mm_get(void);
+void vfio_unpinned_mm_put(struct vfio_unpinned_mm *unp);
 
 /*
  * Switches that break one protection each, so that a test can show that it
