@@ -13,8 +13,8 @@
  *          reported and cleared
  *
  * so that a page is reported by the first query after its leaf went, and by
- * each query while it has one. A query drops the lock now and then. What gets a
- * leaf behind its back still has it at the next one, or a bit.
+ * each query while it has one. A query drops the lock now and then. A page
+ * that gets a leaf behind its back has the leaf, or its bit, at the next query.
  *
  * Locks, see vfio_unpinned_priv.h: update_lock makes queries, and domains
  * and mappings that go, wait for each other; the bits are protected by lock.

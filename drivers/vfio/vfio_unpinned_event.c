@@ -2,17 +2,17 @@
 /*
  * VFIO: what went wrong with the DMA of a container's devices
  *
- * A posted write that the IOMMU blocks is lost, and the device does not know. So
- * the user has to: an eventfd is signalled when
+ * A posted write that the IOMMU blocks is lost, and the device does not know. So the
+ * user is told: an eventfd is signalled when
  *
  *   - a request of a device of the container was blocked, which the handler of
  *     each of its IOMMU domains is told, in hard interrupt context;
  *   - a page lost its leaf though it was marked, in the late pass;
  *
- * and the container says which one and how many.
+ * and counters tell which one and how many.
  *
- * Both can come from a hostile guest in any number. They only record and queue the
- * work, which signals at most once per UNP_EVENT_INTERVAL, the first time at once.
+ * A hostile guest can cause any number of both. They only record and queue the work,
+ * which signals immediately at first, and then at most once per UNP_EVENT_INTERVAL.
  *
  * Locks: vfio_unpinned_event.lock is innermost, and raw since interrupts take it;
  * ctx_lock is a mutex of the work and the user's calls.
@@ -48,10 +48,7 @@ static void unp_event_kick(struct vfio_unpinned_event *event)
 	queue_delayed_work(system_unbound_wq, &event->work, 0);
 }
 
-/*
- * A request was blocked. Other than the container's domain nobody needs @token,
- * see iommu_set_fault_handler().
- */
+/* A request was blocked. @token: the struct vfio_unpinned_faults of the domain. */
 static int unp_fault(struct iommu_domain *domain, struct device *dev,
 		     unsigned long iova, int flags, void *token)
 {
@@ -69,7 +66,7 @@ static int unp_fault(struct iommu_domain *domain, struct device *dev,
 	event->fault.write = flags & IOMMU_FAULT_WRITE;
 	raw_spin_unlock_irqrestore(&event->lock, irq);
 	unp_event_kick(event);
-	/* Whatever the driver does about it, it shall go on. */
+	/* Let the driver go on as if there were no handler. */
 	return -EOPNOTSUPP;
 }
 
@@ -114,7 +111,7 @@ void vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
 			       struct iommu_domain *domain)
 {
 	faults->event = event;
-	/* Others don't say until when they call it. */
+	/* Other drivers don't say when they stop to call it. */
 	if (domain->ops->remap_pte)
 		iommu_set_fault_handler(domain, unp_fault, faults);
 }

@@ -2,10 +2,12 @@
 /*
  * VFIO: leaves of unpinned DMA mappings
  *
- * What all others build upon: the word of a user page, the leaves in all domains
- * of all mappings that cover it, and the change of both together. One rule holds
- * at each end of a hold of the lock: the leaves are what the words say, and what
- * was cleared or replaced is flushed.
+ * Sets and clears the leaves of a user page, in all domains of all mappings that
+ * cover it, together with its word. One rule holds whenever the lock is dropped: the
+ * leaves are what the words say, and what was cleared or replaced is flushed.
+ *
+ * Which memory may have leaves is decided here, too: by VMA, to refuse early what
+ * never gets any, and by page.
  *
  * Leaves are of 4 KiB, or for a chunk with HUGE as large as the domain and the
  * alignment of each mapping allow.
@@ -20,11 +22,11 @@
 #include "vfio_unpinned_trace.h"
 
 /**
- * vfio_unpinned_poisoned - Has this page a memory error?
+ * vfio_unpinned_poisoned - Does this page have a memory error?
  * @page: the page, referenced by the caller
  *
  * Context: Any context.
- * Return: true if it has, or another page of the hugetlb page that it is in.
+ * Return: true if it does, or if another page of its hugetlb page does.
  */
 bool vfio_unpinned_poisoned(struct page *page)
 {
@@ -94,7 +96,7 @@ static size_t unp_leaf_size(struct iommu_domain *domain, unsigned long iova,
 	return BIT(__fls(sizes | PAGE_SIZE));
 }
 
-/* How many leaves of @pgsize until a larger one may fit? */
+/* How many leaves of @pgsize fit before a larger one may? */
 static size_t unp_leaf_count(struct iommu_domain *domain, unsigned long iova,
 			     size_t size, size_t pgsize)
 {
@@ -197,10 +199,10 @@ static void unp_write_leaves(struct vfio_unpinned_mm *unp,
 }
 
 /*
- * The device may have written the page up to the flush. Where it can't have, since
- * the page was not marked while it had its leaf, that is no news: KVM has set its
- * SPTE dirty when it made it writable (make_spte()), so the folio is dirty since
- * KVM has dropped the SPTE. Second-stage D bits count only while dirty tracking is
+ * The device may write the page until the flush. If it can't have, since the page was
+ * not marked while it had its leaf, the folio is dirty already: KVM has set its SPTE
+ * dirty when it made it writable (make_spte()), and has marked the folio dirty when
+ * it dropped the SPTE. Second-stage D bits count only while dirty tracking is
  * on, and its reader takes them away; in first-stage leaves, D is set from the
  * start.
  */
@@ -225,12 +227,12 @@ static void unp_put_old(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 }
 
 /**
- * vfio_unpinned_zap_others - Zap what a chunk has of other memory
+ * vfio_unpinned_zap_others - Zap the leaves of a chunk that point at other memory
  * @unp: the address space
  * @vaddr: user address where the chunk starts
  * @pfn: page frame that is there now, of a hugetlb page
  *
- * That is, late-pinned pages that were at these addresses before.
+ * Those are late-pinned pages that were at these addresses before.
  *
  * Context: Any context, with @unp->lock held.
  */
@@ -390,8 +392,8 @@ void vfio_unpinned_zap(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * @size: bytes, up to the end of the chunk; there may be pages without a leaf
  * @reason: for the tracepoint
  *
- * By one call for each mapping and domain, and one for each folio that was there:
- * brackets that may not sleep are over all that a process has.
+ * Takes one call per mapping and domain, and one per folio, since brackets that may
+ * not sleep can cover a whole address space.
  *
  * Context: Any context, with @unp->lock held. The caller commits.
  */

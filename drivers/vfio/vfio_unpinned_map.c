@@ -95,8 +95,8 @@ static void unp_uncharge(struct vfio_unpinned_map *map, unsigned long pages)
 }
 
 /*
- * Tell the user early of what would never get a leaf. It protects nothing:
- * what is there later is judged at the gate.
+ * Refuse early what would never get a leaf. This is for the user and protects nothing:
+ * what is mapped there later is judged at the gate.
  */
 static int unp_check_range(struct mm_struct *mm, unsigned long start,
 			   unsigned long end, bool *hugetlb)
@@ -122,7 +122,7 @@ out:
 	return ret;
 }
 
-/* With page tables that are shared, each bracket would be over 1 GiB. */
+/* With shared page tables, each bracket would cover 1 GiB. */
 static int unp_unshare_range(struct mm_struct *mm, unsigned long start,
 			     unsigned long end)
 {
@@ -224,7 +224,7 @@ vfio_unpinned_map_mm(const struct vfio_unpinned_map *map)
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_map_mm);
 
-/* Give the mapping @arg what leaves exist already, in all of its domains. */
+/* Copy a leaf that exists already to the mapping @arg, in all of its domains. */
 static void unp_copy_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			  unsigned long *word, void *arg)
 {

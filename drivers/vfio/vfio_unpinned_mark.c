@@ -66,7 +66,7 @@ static bool unp_all_bits(const struct vfio_unpinned_bitmap *bm, dma_addr_t iova,
 }
 
 /**
- * vfio_unpinned_marked - Does a device access this memory now?
+ * vfio_unpinned_marked - May a device access this memory now?
  * @unp: the address space
  * @vaddr: user address, with or without a leaf
  * @size: bytes, of one page or of a chunk

@@ -87,8 +87,9 @@ static void unp_free(struct vfio_unpinned_mm *unp)
 }
 
 /*
- * Others may hold the mmap_lock for as long as they like. The registration gives up
- * for any signal (mm_take_all_locks()): after its handler, the call starts again.
+ * Others can hold the mmap_lock for as long as they like, so waiting for it is
+ * killable. mm_take_all_locks() gives up on any signal: the call is restarted after
+ * the handler.
  */
 static int unp_subscribe(struct vfio_unpinned_mm *unp, struct mm_struct *mm)
 {
@@ -149,7 +150,7 @@ struct vfio_unpinned_mm *vfio_unpinned_mm_get(void)
 		vfio_unpinned_debugfs_init(unp);
 		return unp;
 	}
-	/* Another thread was faster. This one has had no leaves. */
+	/* We lost the race, use the winner's object. Ours has never had leaves. */
 	mmu_notifier_unregister(&new->mn, new->mn.mm);
 	unp_free(new);
 	return unp;

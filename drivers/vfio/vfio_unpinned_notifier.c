@@ -119,8 +119,8 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		return;
 	}
 	/*
-	 * The guest reads other memory here than its devices write: let them
-	 * fault instead.
+	 * The guest reads other memory here now than its devices write: let
+	 * the devices fault instead.
 	 */
 	if ((*word & UNP_PRESENT) && (chunk->huge || !ok || !writable)) {
 		unp->stats.orphan_zaps++;
@@ -135,7 +135,7 @@ static void unp_gate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	}
 }
 
-/* Whoever is about to populate a page of the chunk has to look again. */
+/* Make a thread that is about to populate a page of the chunk start over. */
 static void unp_end_populate(struct vfio_unpinned_mm *unp,
 			     struct vfio_unpinned_chunk *chunk)
 {
@@ -168,7 +168,7 @@ static bool unp_gate_chunk(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 
 /*
  * Can each mapping of the hugetlb page at @vaddr have one leaf for all of it, in
- * each domain? To set such a leaf takes as long as to set those of its parts.
+ * each domain? Setting such a leaf takes as long as setting those of its parts.
  */
 static bool unp_single_leaf_possible(struct vfio_unpinned_mm *unp,
 				     unsigned long vaddr, unsigned long size)
@@ -266,7 +266,7 @@ static void unp_change_pte(struct mmu_notifier *mn, struct mm_struct *mm,
 		if (done < UNP_BATCH_WORDS * PAGE_SIZE &&
 		    unp->written < UNP_BATCH_LEAVES)
 			continue;
-		/* A bracket still has to wait, for KVM. */
+		/* No bracket can pass meanwhile: it waits for KVM's mmu_lock. */
 		done = 0;
 		vfio_unpinned_yield(unp, false);
 	}
@@ -334,7 +334,7 @@ static void unp_late_huge(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 		vfio_unpinned_zap(unp, vaddr, reason);
 }
 
-/* Pages of a chunk, some of which are marked: the others go in between. */
+/* A part of a chunk in which some pages are marked: zap the runs between them. */
 static void unp_late_pages(struct vfio_unpinned_mm *unp,
 			   struct vfio_unpinned_chunk *chunk,
 			   unsigned long vaddr, unsigned long last)
@@ -463,7 +463,7 @@ static void unp_invalidate_start_late(struct mmu_notifier *mn,
 }
 
 #ifdef CONFIG_VFIO_UNPINNED_TEST
-/* In list order VFIO comes before KVM: what goes wrong without a late pass. */
+/* VFIO comes before KVM in the list: show what goes wrong without a late pass. */
 static int unp_invalidate_start_broken(struct mmu_notifier *mn,
 				       const struct mmu_notifier_range *range)
 {
@@ -492,7 +492,7 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 				  unp_late_chunk, &all);
 }
 
-/* A page that is late-pinned can't be reclaimed, so spare it the attempt. */
+/* Reclaim can't take a late-pinned page, so spare it the attempt. */
 static int unp_test_young(struct mmu_notifier *mn, struct mm_struct *mm,
 			  unsigned long address)
 {

@@ -24,7 +24,7 @@
 #include <linux/nodemask.h>
 #include "vfio_unpinned_priv.h"
 
-/* The counter of a folio that is too large to look for its pins; or NULL. */
+/* The counter of a folio that is too large to be searched for pins, or NULL */
 static unsigned int *unp_folio_pins(struct vfio_unpinned_mm *unp,
 				    struct folio *folio)
 {
@@ -101,8 +101,8 @@ static bool unp_pinned_in_chunk(struct vfio_unpinned_mm *unp,
 
 /*
  * The same for the chunk that the page itself is in, between @start and @last. The
- * nearest pages come first: who pins or releases one after the other finds the one
- * before or behind it, and does not look at all of them each time.
+ * nearest pages come first: pages that are pinned or released in order find their
+ * neighbour at once, and don't search the whole folio each time.
  */
 static bool unp_pinned_nearby(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			      unsigned long start, unsigned long last,
@@ -164,12 +164,13 @@ unsigned long vfio_unpinned_pin_cost(struct vfio_unpinned_mm *unp,
 }
 
 /**
- * vfio_unpinned_high_pins - From how many pins on are others released for a new one?
+ * vfio_unpinned_high_pins - How many pins can be held before a new one releases others?
  * @bm: the bitmap
  *
- * There is a step before each new pin then. A round of steps is over before the bound
- * is reached: it has a step for each UNP_STEP_CHUNKS chunks and for each
- * UNP_CHUNK_WORDS pins. At its end, no more pins are left than the guest has marks.
+ * From then on each new pin releases unmarked ones first, in steps. A round of steps
+ * ends before the bound is reached: it has one step for each UNP_STEP_CHUNKS chunks,
+ * and one for each UNP_CHUNK_WORDS pins. At its end, no more pins are left than the
+ * guest has marks.
  *
  * Context: Any context.
  * Return: The number.

@@ -29,13 +29,13 @@
  * Locks, in their order:
  *
  *   (locks of the container)
- *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users; held
- *                over nothing for which one process can make another wait
+ *   vfio_unpinned_mms_lock  list of all vfio_unpinned_mm and their users; never
+ *                held over anything that one process can delay for others
  *   update_lock  per vfio_unpinned_mm, what is mapped and registered: one
  *                change at a time. Held over allocations, and by the process
  *                itself over mmap_lock. Never taken in a notifier.
- *   populate_lock  per vfio_unpinned_mm: one at a time gets marked pages in.
- *                Nobody waits for it.
+ *   populate_lock  per vfio_unpinned_mm: one thread at a time populates
+ *                marked pages. Only tried, never waited for.
  *   (mmap_lock, reverse map locks, page table locks, KVM's mmu_lock)
  *   lock         per vfio_unpinned_mm, spinlock: the words, the leaves and all
  *                else that the notifiers use. Held while leaves are written
@@ -265,12 +265,12 @@ struct vfio_unpinned_times {
  * @release_began: when it was there, in jiffies; @lock
  * @release_rest: until when it does not look, in jiffies; @lock
  * @want_populate: marked pages without a leaf may exist; @lock
- * @populate_lock: one at a time populates marked pages; never waited for
+ * @populate_lock: one thread at a time populates marked pages; never waited for
  * @populate_from: user address where the worker begins; @populate_lock
- * @populate_delay: how long it waits after it has found pages that it can't get
+ * @populate_delay: how long it waits after it has found pages that are unavailable
  *	now, in jiffies; @populate_lock
  * @stats: counters; @lock
- * @times: of late passes, if somebody wants to know
+ * @times: of late passes, if they are measured
  * @work: releases late pins and populates marked pages
  * @work_queued: it is going to run, once more if it runs; @lock
  * @work_running: it runs; @lock
@@ -300,7 +300,7 @@ struct vfio_unpinned_mm {
 	bool release_found;
 	bool dead;
 	bool want_populate;
-	struct mutex populate_lock;	/* one at a time populates */
+	struct mutex populate_lock;	/* one thread at a time populates */
 	unsigned long populate_from;
 	unsigned long populate_delay;
 	struct vfio_unpinned_stats stats;
@@ -353,7 +353,7 @@ unp_small_word(struct vfio_unpinned_chunk *chunk, unsigned long vaddr)
 	return &chunk->leaf[PHYS_PFN(vaddr) % UNP_CHUNK_WORDS];
 }
 
-/* 0 if nobody wants to know how long something takes */
+/* When something begins, or 0 if times are not measured */
 static inline u64 unp_begin(struct vfio_unpinned_mm *unp)
 {
 	return READ_ONCE(unp->times.on) ? ktime_get_ns() : 0;

@@ -67,7 +67,7 @@ unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
 	unsigned long *word = chunk->huge ? &chunk->huge : chunk->leaf;
 
 	lockdep_assert_held(&unp->lock);
-	/* Large buffers: one look for all pages, where nothing is to be done. */
+	/* Fast path: every page is still marked, nothing to release. */
 	if (!chunk->pins || vfio_unpinned_chunk_marked(unp, vaddr))
 		return 0;
 	for (i = 0; i < UNP_CHUNK_WORDS && chunk->pins;
@@ -90,8 +90,8 @@ unsigned long vfio_unpinned_release_chunk(struct vfio_unpinned_mm *unp,
  * vfio_unpinned_release_unmarked - Release the late pins whose mark is clear
  * @unp: the address space
  *
- * A mark that is set right now does no harm: without GATED its touch faults and
- * waits for the lock in the gate, with GATED the leaf stays.
+ * Marks that are set meanwhile are safe: without GATED the touch faults and waits for
+ * the lock in the gate, with GATED the leaf stays.
  *
  * Context: Process context, may sleep.
  */
@@ -115,7 +115,7 @@ void vfio_unpinned_release_unmarked(struct vfio_unpinned_mm *unp)
 }
 
 /**
- * vfio_unpinned_restart_release - Other marks count from here on
+ * vfio_unpinned_restart_release - Begin a new round, since other marks count now
  * @unp: the address space
  *
  * Context: Any context, with @unp->lock held.
@@ -130,8 +130,9 @@ void vfio_unpinned_restart_release(struct vfio_unpinned_mm *unp)
 }
 
 /*
- * The late pass has been round. If that was at one go and there was nothing to
- * release, the guest is over its limit: do not look again for each of its pages.
+ * The late pass has been through all chunks with pins. If that took less than a second
+ * and there was nothing to release, the guest is over its limit: don't search again
+ * for each of its pages.
  */
 static void unp_end_round(struct vfio_unpinned_mm *unp)
 {
@@ -145,8 +146,8 @@ static void unp_end_round(struct vfio_unpinned_mm *unp)
 }
 
 /*
- * Release the late pins of some chunks whose mark is clear, going round. Returns
- * false if it is of no use to ask again now.
+ * Release the unmarked late pins of the next few chunks, round robin. Returns false if
+ * it is pointless to ask again for now.
  */
 static bool unp_release_step(struct vfio_unpinned_mm *unp)
 {

@@ -3,11 +3,11 @@
  * VFIO: words of unpinned DMA mappings
  *
  * One word per user page says what the leaves of the page are, see
- * vfio_unpinned_priv.h for its states. Words come in chunks, which are made when a
- * mapping is, and freed with the last mapping that covers a part of them. Here is
- * how a word is found, how all words of a range are visited, and how a change ends:
- * what was cleared or replaced is flushed, then the pins that waited for the flush
- * are dropped, then the lock may go.
+ * vfio_unpinned_priv.h for its states. Words come in chunks, which are allocated with
+ * the first mapping that covers a part of them, and freed with the last one. This is
+ * how a word is found, how all words of a range are visited, and how a change is
+ * committed: flush what was cleared or replaced, then drop the pins that waited for
+ * the flush. Only then may the lock be dropped.
  *
  * Nothing here decides what a word should say.
  *
@@ -104,8 +104,8 @@ bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * vfio_unpinned_commit - Flush, then drop the late pins that waited for it
  * @unp: the address space
  *
- * To be called before the lock is dropped by whoever cleared or replaced
- * leaves: who gets the lock next may rely on them being gone.
+ * Must be called after leaves were cleared or replaced, before the lock is dropped:
+ * the next holder of the lock relies on them being gone.
  * Litmus: flush-free
  *
  * Context: Any context, with @unp->lock held.
@@ -165,7 +165,7 @@ void vfio_unpinned_yield(struct vfio_unpinned_mm *unp, bool may_sleep)
 	spin_lock(&unp->lock);
 }
 
-/* The lock is about to be dropped, it was taken at @began. */
+/* Account a hold of the lock since @began, which is about to end. */
 static void unp_count_hold(struct vfio_unpinned_mm *unp, u64 began)
 {
 	lockdep_assert_held(&unp->lock);

@@ -2,24 +2,24 @@
 /*
  * VFIO: worker and shrinker of unpinned DMA mappings
  *
- * What no bracket and no KVM fault brings about is done here. The worker releases late
- * pins whose mark is clear, and populates marked pages; the shrinker releases pins,
- * chunk by chunk, when memory is short (vfio_unpinned_release.c has the rule).
+ * What neither brackets nor KVM's faults bring about is done here. The worker releases
+ * late pins whose mark is clear, and populates marked pages. The shrinker releases
+ * pins, chunk by chunk, when memory is short (vfio_unpinned_release.c has the rule).
  *
- * A page that is marked may have no leaf, and no CPU may ever touch it again to
- * make one: a buffer of a device whose mapping was undone and made again, one
- * that was over the limit, one that was marked before marks counted. The host
- * gets it in and gives it a leaf, PINNED and not GATED:
+ * A marked page may have no leaf, and no CPU may ever touch it again to bring one: a
+ * buffer of a device whose mapping was removed and made again, one that was over the
+ * limit, one that was marked before marks counted. The host faults it in and gives it
+ * a leaf, PINNED and not GATED:
  *
- *   - in MAP, by the user, for what the mapping has;
- *   - in the worker, for what MAP could not get and all else.
+ *   - in MAP, by the user, for the pages of the mapping;
+ *   - in the worker, for what MAP could not get, and for all else.
  *
- * Neither waits for anybody else. A fault may need a server (userfaultfd), a
- * disk, or the mmap_lock: what can't be had at once is left to a later run of the
- * worker. So a process that is killed, and an unmapping, wait for no fault but
- * for an allocation. What is charged: the page and its tables to the memory
- * cgroup of the process. The worker's CPU time can't be charged to anybody, so
- * it is bounded, see vfio_unpinned_schedule().
+ * Neither waits for anybody else. A fault may need a server (userfaultfd), a disk, or
+ * the mmap_lock: what is not available at once is left to a later run of the worker.
+ * So neither a killed process nor an unmapping waits for a fault, except for the
+ * allocation. The page and its tables are charged to the memory cgroup of the process.
+ * The worker's CPU time can't be charged to anybody, so it is bounded, see
+ * vfio_unpinned_schedule().
  *
  *   nothing  -> POPULATE   a marked page without a leaf was found
  *   POPULATE -> PINNED     it was pinned, and the gate has not been there since
@@ -28,8 +28,8 @@
  * The worker is idle, queued, running, or queued while it runs: see work_queued and
  * work_running, which lock protects.
  *
- * populate_lock is held from POPULATE to PINNED, so that no one mistakes another
- * populate's flag for its own. For the other locks see vfio_unpinned_priv.h. The
+ * populate_lock is held from POPULATE to PINNED, so that nobody takes the flag of
+ * another thread for its own. For the other locks see vfio_unpinned_priv.h. The
  * shrinker runs in reclaim, so it only tries to take lock.
  */
 #include <linux/list_lru.h>
@@ -48,7 +48,7 @@
 #define UNP_WORK_SHARE		9
 /* How many chunks the shrinker is asked for at a time. */
 #define UNP_SHRINK_BATCH	32
-/* How long pages that can't be had now are left alone, at first and at last. */
+/* How long to wait before unavailable pages are tried again: at first, and at most. */
 #define UNP_RETRY_FIRST		(HZ / 50 + 1)
 #define UNP_RETRY_LAST		HZ
 /* What a fault may charge: the page and the tables that lead to it. */
@@ -65,7 +65,7 @@ static struct shrinker *unp_shrinker;
  * @unp: the address space
  * @delay: in how many jiffies at the latest, if it has not run a lot lately
  *
- * Nobody pays for the worker's time, so that is a tenth of all at most.
+ * The worker's time is charged to nobody, so it is limited to a tenth.
  *
  * Context: Any context, with @unp->lock held.
  */
@@ -80,7 +80,7 @@ void vfio_unpinned_schedule(struct vfio_unpinned_mm *unp, unsigned long delay)
 		return;
 	unp->work_queued = true;
 	unp->work_when = when;
-	/* At the end of the run it is known how long to rest. */
+	/* While it runs, unp_end_work() does it: it knows how long to rest. */
 	if (!unp->work_running)
 		mod_delayed_work(system_unbound_wq, &unp->work, when - now);
 }
@@ -122,7 +122,7 @@ void vfio_unpinned_want_populate(struct vfio_unpinned_mm *unp)
 	vfio_unpinned_schedule(unp, UNP_RETRY_LAST);
 }
 
-/* Has a marked page no leaf, and may it get one? */
+/* Does a marked page lack a leaf, and may it get one? */
 static bool unp_wants_leaf(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
 	unsigned long *word = vfio_unpinned_word(unp, vaddr, NULL);
@@ -155,7 +155,7 @@ static int unp_adopt_page(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 	spin_lock(&unp->lock);
 	word = vfio_unpinned_word(unp, vaddr, NULL);
 	if (!unp_wants_leaf(unp, vaddr)) {
-		/* The gate was faster, or the mark is clear. */
+		/* The gate has set the leaf meanwhile, or the mark is clear. */
 	} else if (!(*word & UNP_POPULATE)) {
 		ret = -EAGAIN;
 	} else if (vfio_unpinned_page_eligible(page_to_pfn(page))) {
@@ -196,8 +196,8 @@ static bool unp_cgroup_full(struct mm_struct *mm)
 }
 
 /*
- * Pin a page for writing, without waiting for somebody else. Returns -EAGAIN if it
- * can't be had now, -EFAULT or the like if it can't be had at all.
+ * Pin a page for writing, without waiting for anybody. Returns -EAGAIN if the page is
+ * not available now, and another error if it won't ever be.
  */
 static int unp_fault_in(struct mm_struct *mm, unsigned long vaddr,
 			struct page **page)
@@ -212,12 +212,12 @@ static int unp_fault_in(struct mm_struct *mm, unsigned long vaddr,
 		return -EAGAIN;
 	}
 	vma = vma_lookup(mm, vaddr);
-	/* A file's server need not answer, and its pages get no leaf. */
+	/* The server of a file may never answer, and its pages get no leaf. */
 	if (vma && !vfio_unpinned_check_vma(vma)) {
 		ret = pin_user_pages_remote(mm, vaddr, 1,
 					    FOLL_WRITE | FOLL_NOWAIT, page,
 					    NULL);
-		/* Not for faults of the kernel, but it may come yet. */
+		/* It does not serve faults of the kernel, but the page may still arrive. */
 		if (ret == -EFAULT && userfaultfd_armed(vma))
 			ret = 0;
 	}
@@ -229,7 +229,7 @@ static int unp_fault_in(struct mm_struct *mm, unsigned long vaddr,
 
 /*
  * Is there no room for one more late pin? The worker has just released those without
- * a mark, so it is of no use to get a page in.
+ * a mark, so faulting in a page would be in vain.
  */
 static bool unp_full(struct vfio_unpinned_mm *unp)
 {
@@ -242,8 +242,8 @@ static bool unp_full(struct vfio_unpinned_mm *unp)
 }
 
 /*
- * One page with POPULATE. Returns -EAGAIN if it can't be had now, -ENOSPC or
- * -ENOMEM if it is of no use to go on with others.
+ * One page with POPULATE. Returns -EAGAIN if it is not available now, -ENOSPC or
+ * -ENOMEM if others would fail, too.
  */
 static int unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 {
@@ -259,7 +259,7 @@ static int unp_populate_page(struct vfio_unpinned_mm *unp, unsigned long vaddr)
 	ret = unp_fault_in(mm, vaddr, &page);
 	if (!ret)
 		return unp_adopt_page(unp, vaddr, page);
-	/* Nothing that can be mapped there: the device faults. */
+	/* Nothing there can be mapped: the device will fault. */
 	return ret == -ENOMEM || ret == -EAGAIN ? ret : 0;
 }
 
@@ -290,7 +290,7 @@ static unsigned long unp_find_wanted(struct vfio_unpinned_mm *unp,
 	return found;
 }
 
-/* The same, a part at a time. */
+/* The same, one window at a time, so that nobody waits long for the lock. */
 static unsigned long unp_next_wanted(struct vfio_unpinned_mm *unp,
 				     unsigned long vaddr, unsigned long last)
 {
@@ -314,7 +314,7 @@ static unsigned long unp_next_wanted(struct vfio_unpinned_mm *unp,
 	return found;
 }
 
-/* A process that was killed must not wait for the worker to get its memory in. */
+/* Is the worker the last user of the address space? A killed process must not wait. */
 static bool unp_abandoned(struct mm_struct *mm)
 {
 	return mm != current->mm && atomic_read(&mm->mm_users) == 1;
@@ -353,7 +353,7 @@ static int unp_populate_range(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  * vfio_unpinned_populate - Populate the marked pages of a mapping
  * @map: a published mapping of the current process, which does not go meanwhile
  *
- * For buffers that no CPU touches again. What can't be had at once is left to the
+ * For buffers that no CPU touches again. What is not available at once is left to the
  * worker.
  *
  * Context: Process context, may sleep.
