@@ -452,20 +452,55 @@ TEST_F_TIMEOUT(huge, unmap_while_held, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 5));
 }
 
+/* A process that has read a page, and with it has a page table for it. */
+struct reader {
+	pid_t pid;
+	int go;			/* until this is closed */
+};
+
+static void start_reader(struct reader *reader, void *vaddr)
+{
+	int ready[2], go[2];
+	char byte;
+
+	TEST_ASSERT(!pipe(ready) && !pipe(go), "pipe");
+	reader->pid = fork();
+	TEST_ASSERT(reader->pid >= 0, "fork");
+	if (!reader->pid) {
+		close(go[1]);
+		(void)READ_ONCE(*(u32 *)vaddr);
+		TEST_ASSERT(write(ready[1], "", 1) == 1, "write");
+		_exit(read(go[0], &byte, 1));
+	}
+	close(go[0]);
+	reader->go = go[1];
+	TEST_ASSERT(read(ready[0], &byte, 1) == 1, "read");
+	close(ready[0]);
+	close(ready[1]);
+}
+
+static void end_reader(struct reader *reader)
+{
+	int status;
+
+	close(reader->go);
+	TEST_ASSERT(waitpid(reader->pid, &status, 0) == reader->pid && !status,
+		    "a reader ends with status 0x%x", status);
+}
+
 /*
  * Page tables that processes share make brackets as wide as 1 GiB. With an
- * unpinned mapping they are of the pages that change, and a table that is
- * shared by then no longer is.
+ * unpinned mapping they are of the pages that change, a table that is shared by
+ * then no longer is, and none is shared again: what is taken from a shared table
+ * is taken as a whole, without a bracket over it.
  */
 TEST(brackets_are_narrow)
 {
 	s64 free_pages = mem_free_pages(MEM_HUGETLB);
+	struct reader other;
 	struct rig rig;
 	const char *missing;
-	int status, go[2];
 	struct mem *mem = &rig.mem;
-	char byte;
-	pid_t child;
 	void *wide;
 
 	missing = rig_init(&rig, MEM_HUGETLB);
@@ -481,14 +516,7 @@ TEST(brackets_are_narrow)
 		       MAP_FIXED | MAP_SHARED | MAP_NORESERVE, mem->fd, 0), wide);
 	guest_map(rig.guest, SECOND_IOVA, wide, MEM_GIGANTIC_SIZE);
 	WRITE_ONCE(*(u32 *)wide, 1);
-	ASSERT_EQ(pipe(go), 0);
-	child = fork();
-	if (!child) {
-		close(go[1]);
-		(void)READ_ONCE(*(u32 *)wide);
-		_exit(read(go[0], &byte, 1));
-	}
-	ASSERT_GT(child, 0);
+	start_reader(&other, wide);
 
 	iommu_map_unpinned(rig.iommu, &(struct dma_region) {
 		.vaddr = wide,
@@ -500,12 +528,21 @@ TEST(brackets_are_narrow)
 	EXPECT_STAT("leaves", 2);
 	EXPECT_EQ(madvise(wide, MEM_HUGE_SIZE, MADV_DONTNEED), 0);
 	EXPECT_STAT("leaves", 1);
+	EXPECT_EQ(mem_frame_now(wide), 0);
+	EXPECT_NE(mem_frame_now(wide + MEM_HUGE_SIZE), 0);
 	EXPECT_TRUE(dma_write_blocked(&rig.edu, SECOND_IOVA, wide));
 	EXPECT_TRUE(dma_works(&rig.edu, SECOND_IOVA + MEM_HUGE_SIZE,
 			      wide + MEM_HUGE_SIZE));
-	close(go[1]);
-	EXPECT_EQ(waitpid(child, &status, 0), child);
-	EXPECT_EQ(status, 0);
+	end_reader(&other);
+
+	/* Nor does somebody share it who comes later. */
+	start_reader(&other, wide);
+	guest_touch(rig.guest, SECOND_IOVA);
+	EXPECT_STAT("leaves", 2);
+	EXPECT_EQ(madvise(wide, MEM_HUGE_SIZE, MADV_DONTNEED), 0);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_NE(mem_frame_now(wide + MEM_HUGE_SIZE), 0);
+	end_reader(&other);
 	ASSERT_EQ(munmap(wide, MEM_GIGANTIC_SIZE), 0);
 	rig_cleanup(&rig);
 	EXPECT_EQ(mem_free_pages(MEM_HUGETLB), free_pages);
