@@ -196,11 +196,34 @@ static void test_storm(struct kunit *test)
 	dmar_storm_exit(f->iommu);
 }
 
+/* The bound holds as well where each interrupt handles few records. */
+static void test_storm_in_small_parts(struct kunit *test)
+{
+	struct fault_fixture *f = test->priv;
+	unsigned int records = 0;
+	unsigned long flags;
+	bool masked = false;
+
+	dmar_storm_init(f->iommu);
+	raw_spin_lock_irqsave(&f->iommu->register_lock, flags);
+	while (!masked && records < 1000) {
+		dmar_storm_begin(f->iommu);
+		masked = dmar_storm_record(f->iommu);
+		records++;
+	}
+	raw_spin_unlock_irqrestore(&f->iommu->register_lock, flags);
+	KUNIT_EXPECT_TRUE(test, masked);
+	KUNIT_EXPECT_LE(test, records, 256);
+	KUNIT_EXPECT_EQ(test, f->regs[DMAR_FECTL_REG / 4], DMA_FECTL_IM);
+	dmar_storm_exit(f->iommu);
+}
+
 static struct kunit_case fault_test_cases[] = {
 	KUNIT_CASE(test_report),
 	KUNIT_CASE(test_report_no_handler),
 	KUNIT_CASE(test_messages),
 	KUNIT_CASE(test_storm),
+	KUNIT_CASE(test_storm_in_small_parts),
 	{}
 };
 
