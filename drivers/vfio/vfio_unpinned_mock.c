@@ -120,6 +120,15 @@ static int mock_remap_pte(struct iommu_domain *domain, unsigned long iova,
 	for (i = 0; i < PHYS_PFN(pgsize * pgcount); i++)
 		mock_set_leaf(d, first + i, prot ? pfn + i : 0,
 			      prot && pgsize > PAGE_SIZE, gather);
+	if (prot)
+		d->unsynced += PHYS_PFN(pgsize * pgcount);
+	return 0;
+}
+
+static int mock_iotlb_sync_map(struct iommu_domain *domain, unsigned long iova,
+			       size_t size)
+{
+	to_mock_domain(domain)->unsynced -= PHYS_PFN(size);
 	return 0;
 }
 
@@ -163,6 +172,7 @@ static const struct iommu_domain_ops mock_domain_ops = {
 	.remap_prepare		= mock_remap_prepare,
 	.remap_release		= mock_remap_release,
 	.remap_pte		= mock_remap_pte,
+	.iotlb_sync_map		= mock_iotlb_sync_map,
 	.iotlb_sync		= mock_iotlb_sync,
 	.iova_to_phys		= mock_iova_to_phys,
 };
@@ -727,6 +737,9 @@ static bool mock_check_leaves(struct vfio_unpinned_mock *mock)
 			return mock_fail(mock, "domain %lu has %lu leaves, not %lu, and %lu stale",
 					 i, mock->domain[i].nr_leaves, leaves[i],
 					 mock->domain[i].nr_stale);
+		if (mock->domain[i].unsynced)
+			return mock_fail(mock, "domain %lu is not told of %ld leaves",
+					 i, mock->domain[i].unsynced);
 	}
 	return true;
 }
