@@ -351,6 +351,50 @@ static void test_draining(struct kunit *test)
 	list_del(&tags[1].node);
 }
 
+/* A device that joins has to fit the tables as they are. */
+static void test_attach(struct kunit *test)
+{
+	static const u64 needed[] = { CAP_DRD, CAP_DWD, CAP_1G };
+	const u64 cap = CAP_DRD | CAP_DWD | CAP_2M | CAP_1G | CAP_MGAW_48;
+	struct remap_fixture *f = test->priv;
+	struct iommu_domain *domain = &f->domain->domain;
+	struct device_domain_info *info;
+	struct intel_iommu *iommu = new_unit(test, cap);
+	struct device *dev;
+	int i;
+
+	info = kunit_kzalloc(test, sizeof(*info), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, info);
+	dev = kunit_kzalloc(test, sizeof(*dev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	dev->iommu = kunit_kzalloc(test, sizeof(*dev->iommu), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, dev->iommu);
+	dev->iommu->priv = info;
+	info->iommu = iommu;
+	iommu->agaw = f->domain->agaw;
+	iommu->ecap = ECAP_COHERENT;
+
+	info->ats_supported = true;
+	KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev), 0);
+	KUNIT_ASSERT_EQ(test, prepare(f, 0, SZ_2M), 0);
+	KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev), -EINVAL);
+	info->ats_supported = false;
+	KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev), 0);
+	for (i = 0; i < ARRAY_SIZE(needed); i++) {
+		iommu->cap = cap & ~needed[i];
+		KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev),
+				-EINVAL);
+	}
+	iommu->cap = cap;
+	iommu->agaw--;
+	KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev), -EINVAL);
+	iommu->agaw++;
+	iommu->ecap = 0;
+	KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev), -EINVAL);
+	f->domain->iommu_coherency = false;
+	KUNIT_EXPECT_EQ(test, prepare_domain_attach_device(domain, dev), 0);
+}
+
 /*
  * What a prepare has built goes when it fails, and what map_pages has built stays:
  * a table with a leaf, in the range whole, and those above.
@@ -491,6 +535,7 @@ static struct kunit_case remap_test_cases[] = {
 	KUNIT_CASE(test_bad_arguments),
 	KUNIT_CASE(test_supported),
 	KUNIT_CASE(test_draining),
+	KUNIT_CASE(test_attach),
 	KUNIT_CASE(test_prepare_fails),
 	KUNIT_CASE(test_hitless),
 	KUNIT_CASE(test_concurrent_prepare),

@@ -29,6 +29,11 @@
 /* What a unit says that drains reads and writes */
 #define CAP_DRD		BIT_ULL(55)
 #define CAP_DWD		BIT_ULL(54)
+/* ... and one that has superpages, 48 bits of IOVA, and snoops tables */
+#define CAP_1G		BIT_ULL(35)
+#define CAP_2M		BIT_ULL(34)
+#define CAP_MGAW_48	(47ULL << 16)
+#define ECAP_COHERENT	BIT_ULL(0)
 
 /* What is not the address in an entry */
 #define BITS(val)	((val) & ~VTD_PAGE_MASK)
