@@ -14,7 +14,7 @@ shopt -s inherit_errexit
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 OUT=$ROOT/out
 CACHE=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vfio-unpinned}
-IMAGES=$CACHE/images
+export IMAGES=$CACHE/images
 export ROOT OUT CACHE CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache}
 export LC_ALL=C
 mkdir -p "$OUT/log" "$CACHE"

@@ -118,7 +118,7 @@ run_mutants() {
 	((${#mutants[@]})) || die "no such mutant; there are:"$'\n'"$(all_mutants)"
 	mkdir -p "$OUT/mutants"
 	prepare_vm
-	IMAGES=$CACHE/images-of-mutants
+	export IMAGES=$CACHE/images-of-mutants
 	for mutant in "${mutants[@]}"; do
 		set +e
 		(set -e; try_mutant "$mutant")
