@@ -116,7 +116,7 @@ run_mutants() {
 	(($#)) || set -- '*'
 	mapfile -t mutants < <(matching_mutants "$@")
 	((${#mutants[@]})) || die "no such mutant; there are:"$'\n'"$(all_mutants)"
-	mkdir -p "$OUT/mutants"
+	mkdir -p "$OUT/mutants" "$OUT/test"
 	prepare_vm
 	export IMAGES=$CACHE/images-of-mutants
 	for mutant in "${mutants[@]}"; do
