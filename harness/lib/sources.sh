@@ -5,11 +5,12 @@
 # downloads it, checks its hash and makes a git repository of it, with the tag
 # `base`. All below $CACHE; the system's apt configuration is only read.
 
+LINUX_SUITE=trixie-backports
 QEMU_SUITE=trixie
 HERD_SUITE=sid
-declare -gA PACKAGE=([linux]=linux-source-6.12 [qemu]=qemu [meson]=meson
+declare -gA PACKAGE=([linux]=linux-source-7.3 [qemu]=qemu [meson]=meson
 	[herd]=herdtools7 [herd_libc]=libc6 [herd_gmp]=libgmp10)
-declare -gA BRANCH=([linux]='^6\.12\.' [qemu]='^1:10\.0\.' [meson]='^1\.[5-9]'
+declare -gA BRANCH=([linux]='^7\.3\.' [qemu]='^1:10\.0\.' [meson]='^1\.[5-9]'
 	[herd]='^7\.' [herd_libc]='^2\.' [herd_gmp]='^2:6\.')
 
 codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
@@ -19,8 +20,8 @@ codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
 apt_entries() {
 	local suite=$1 dir=$CACHE/apt/$1 own more='(-updates|-security)?(/updates)?'
 	own=$(codename)
-	# sid has neither
-	[[ $suite == sid ]] && more=
+	# neither sid nor backports have these
+	[[ $suite == sid || $suite == *-backports ]] && more=
 	mkdir -p "$dir/parts" "$dir/lists/partial" "$dir/cache/archives/partial"
 	{ cat /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } | sed '/^#/d' | awk -v RS= -v FS='\n' -v own="$own" -v suite="$suite" -v more="$more" '
 		{
@@ -67,10 +68,11 @@ apt_update() {
 	touch "$stamp"
 }
 
-# suite_of WHAT: QEMU and its meson always come from Debian 13, herd7 is in sid only.
+# suite_of WHAT: whatever this machine runs, the kernel, QEMU and its meson come
+# from Debian 13; herd7 is in sid only.
 suite_of() {
 	case $1 in
-	linux) codename ;;
+	linux) echo $LINUX_SUITE ;;
 	herd*) echo $HERD_SUITE ;;
 	*) echo $QEMU_SUITE ;;
 	esac
@@ -165,7 +167,7 @@ download() {
 # Debian's .gitignore ignores all but its packaging: new files would be missed.
 unpack_linux() {
 	mkdir -p "$2"
-	dpkg-deb --fsys-tarfile "$1" | tar -xO ./usr/src/linux-source-6.12.tar.xz |
+	dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/${PACKAGE[linux]}.tar.xz" |
 		tar -xJ --strip-components=1 -C "$2"
 	sed -i -e '\,^/\*$,d' -e '\,^!/debian/$,d' "$2/.gitignore"
 }
