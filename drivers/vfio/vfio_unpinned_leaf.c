@@ -85,11 +85,17 @@ int vfio_unpinned_check_vma(struct vm_area_struct *vma)
 	return 0;
 }
 
+/* Sizes of leaves: those of the page table entries that map hugetlb pages */
+static unsigned long unp_leaf_sizes(struct iommu_domain *domain)
+{
+	return domain->pgsize_bitmap & (PAGE_SIZE | PMD_SIZE | PUD_SIZE);
+}
+
 /* How large can the next leaf of a range be? */
 static size_t unp_leaf_size(struct iommu_domain *domain, unsigned long iova,
 			    phys_addr_t paddr, size_t size)
 {
-	unsigned long sizes = domain->pgsize_bitmap & PAGE_MASK;
+	unsigned long sizes = unp_leaf_sizes(domain);
 
 	sizes &= GENMASK(__fls(size), 0);
 	sizes &= GENMASK(__ffs(iova | paddr | BIT(BITS_PER_LONG - 1)), 0);
@@ -100,7 +106,7 @@ static size_t unp_leaf_size(struct iommu_domain *domain, unsigned long iova,
 static size_t unp_leaf_count(struct iommu_domain *domain, unsigned long iova,
 			     size_t size, size_t pgsize)
 {
-	unsigned long larger = domain->pgsize_bitmap & ~(2 * pgsize - 1);
+	unsigned long larger = unp_leaf_sizes(domain) & ~(2 * pgsize - 1);
 
 	if (larger)
 		size = min(size, ALIGN(iova + 1, BIT(__ffs(larger))) - iova);

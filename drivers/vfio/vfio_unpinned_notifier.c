@@ -16,9 +16,9 @@
  * bracket needs no undo: KVM has dropped its SPTE too, and the guest comes back
  * through the gate.
  *
- * Locks: see vfio_unpinned_priv.h. Notifiers take lock only. They run with KVM's
- * mmu_lock (the gate), or with mmap_lock, locks of the reverse map or locks of page
- * tables held.
+ * Locks: see vfio_unpinned_priv.h. Notifiers take lock only, and those for young pages
+ * none: the aging of pages doesn't wait for a late pass. They run with KVM's mmu_lock
+ * (the gate), or with mmap_lock, locks of the reverse map or locks of page tables held.
  */
 #include <linux/delay.h>
 #include <linux/ktime.h>
@@ -423,7 +423,7 @@ static void unp_late_pass(struct vfio_unpinned_mm *unp,
 	struct unp_bracket bracket = {
 		.start = range->start,
 		.last = range->end - 1,
-		.force = test_bit(MMF_UNSTABLE, &unp->mn.mm->flags),
+		.force = mm_flags_test(MMF_UNSTABLE, unp->mn.mm),
 	};
 	u64 began = unp_begin(unp);
 
@@ -493,29 +493,26 @@ static void unp_release(struct mmu_notifier *mn, struct mm_struct *mm)
 }
 
 /* Reclaim can't take a late-pinned page, so spare it the attempt. */
-static int unp_test_young(struct mmu_notifier *mn, struct mm_struct *mm,
-			  unsigned long address)
+static bool unp_test_young(struct mmu_notifier *mn, struct mm_struct *mm,
+			   unsigned long address)
 {
 	struct vfio_unpinned_mm *unp =
 		container_of(mn, struct vfio_unpinned_mm, mn);
-	unsigned long *word;
-	int young;
 
-	spin_lock(&unp->lock);
-	word = vfio_unpinned_word(unp, address, NULL);
-	young = word && (*word & UNP_PINNED);
-	spin_unlock(&unp->lock);
-	return young;
+	return vfio_unpinned_peek_pinned(unp, address);
 }
 
-static int unp_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
-			   unsigned long start, unsigned long end)
+static bool unp_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
+			    unsigned long start, unsigned long end)
 {
-	int young = 0;
+	struct vfio_unpinned_mm *unp =
+		container_of(mn, struct vfio_unpinned_mm, mn);
 
-	for (; start < end && !young; start += PAGE_SIZE)
-		young = unp_test_young(mn, mm, start);
-	return young;
+	for (; start < end; start += PAGE_SIZE) {
+		if (vfio_unpinned_peek_pinned(unp, start))
+			return true;
+	}
+	return false;
 }
 
 /* What a vfio_unpinned_mm does with the events of its address space */

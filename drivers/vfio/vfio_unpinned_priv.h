@@ -122,6 +122,7 @@ struct shrinker;
  * @lru: for the shrinker, while there are @pins; changed under the same lock
  * @unp: the address space; immutable
  * @index: in vfio_unpinned_mm.chunks; immutable
+ * @rcu: frees it
  */
 struct vfio_unpinned_chunk {
 	unsigned long *leaf;
@@ -133,6 +134,7 @@ struct vfio_unpinned_chunk {
 	struct list_head lru;
 	struct vfio_unpinned_mm *unp;
 	unsigned long index;
+	struct rcu_head rcu;
 };
 
 /**
@@ -393,6 +395,8 @@ extern struct list_lru vfio_unpinned_lru;
 unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 				  unsigned long vaddr,
 				  struct vfio_unpinned_chunk **chunk);
+bool vfio_unpinned_peek_pinned(struct vfio_unpinned_mm *unp,
+			       unsigned long vaddr);
 bool vfio_unpinned_has_pfn(struct vfio_unpinned_mm *unp, unsigned long vaddr,
 			   unsigned long state, unsigned long pfn);
 bool vfio_unpinned_covered(struct vfio_unpinned_mm *unp, unsigned long vaddr,

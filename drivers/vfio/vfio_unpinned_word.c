@@ -12,12 +12,13 @@
  * Nothing here decides what a word should say.
  *
  * Locks: see vfio_unpinned_priv.h. The words are protected by lock; chunks come
- * and go with both update_lock and lock held.
+ * and go with both update_lock and lock held, and are freed by RCU.
  */
 #include <kunit/static_stub.h>
 #include <linux/iommu.h>
 #include <linux/list_lru.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include "vfio_unpinned_priv.h"
 
@@ -50,6 +51,33 @@ unsigned long *vfio_unpinned_word(struct vfio_unpinned_mm *unp,
 	if (c->huge)
 		return &c->huge;
 	return unp_small_word(c, vaddr);
+}
+
+/**
+ * vfio_unpinned_peek_pinned - Is a page late-pinned, more or less?
+ * @unp: the address space
+ * @vaddr: user address of the page
+ *
+ * For the aging of pages: an answer that is not true anymore costs reclaim an
+ * attempt in vain, or leaves the page another round.
+ *
+ * Context: Any context. Takes no lock; chunks are freed after an RCU grace period.
+ * Return: true if its word is, or was a moment ago, PINNED.
+ */
+bool vfio_unpinned_peek_pinned(struct vfio_unpinned_mm *unp,
+			       unsigned long vaddr)
+{
+	struct vfio_unpinned_chunk *c;
+	unsigned long word;
+
+	guard(rcu)();
+	c = xa_load(&unp->chunks, vaddr >> UNP_CHUNK_SHIFT);
+	if (!c)
+		return false;
+	word = data_race(READ_ONCE(c->huge));
+	if (!word)
+		word = data_race(READ_ONCE(*unp_small_word(c, vaddr)));
+	return word & UNP_PINNED;
 }
 
 /**
@@ -308,16 +336,25 @@ vfio_unpinned_chunk_alloc(struct vfio_unpinned_mm *unp, unsigned long index)
 	return chunk;
 }
 
+static void unp_chunk_free_rcu(struct rcu_head *rcu)
+{
+	struct vfio_unpinned_chunk *chunk =
+		container_of(rcu, struct vfio_unpinned_chunk, rcu);
+
+	free_page((unsigned long)chunk->leaf);
+	kmem_cache_free(unp_chunk_cache, chunk);
+}
+
 /**
  * vfio_unpinned_chunk_free - Free a chunk
- * @chunk: the chunk, which nobody can find anymore, without PINNED words
+ * @chunk: the chunk, without PINNED words, which nobody can find anymore; who has
+ *	found it before by vfio_unpinned_peek_pinned() may still look at it
  *
  * Context: Process context.
  */
 void vfio_unpinned_chunk_free(struct vfio_unpinned_chunk *chunk)
 {
-	free_page((unsigned long)chunk->leaf);
-	kmem_cache_free(unp_chunk_cache, chunk);
+	call_rcu(&chunk->rcu, unp_chunk_free_rcu);
 }
 
 /**
@@ -346,6 +383,8 @@ int __init vfio_unpinned_chunks_init(struct shrinker *shrinker)
  */
 void vfio_unpinned_chunks_exit(void)
 {
+	/* For unp_chunk_free_rcu() */
+	rcu_barrier();
 	list_lru_destroy(&vfio_unpinned_lru);
 	kmem_cache_destroy(unp_chunk_cache);
 }
