@@ -73,9 +73,9 @@ bool vfio_unpinned_page_eligible(unsigned long pfn)
  */
 int vfio_unpinned_check_vma(struct vm_area_struct *vma)
 {
-	if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP))
+	if (vma_test_any(vma, VMA_PFNMAP_BIT, VMA_IO_BIT, VMA_MIXEDMAP_BIT))
 		return -EOPNOTSUPP;
-	if (!(vma->vm_flags & VM_WRITE))
+	if (!vma_test(vma, VMA_WRITE_BIT))
 		return -EOPNOTSUPP;
 	if (is_vm_hugetlb_page(vma))
 		return 0;

@@ -248,7 +248,8 @@ static int mock_make_memory(struct vfio_unpinned_mock *mock)
 	struct kunit *test = mock->test;
 	struct file *file;
 
-	file = shmem_file_setup("vfio-unpinned-mock", PAGE_SIZE, VM_NORESERVE);
+	file = shmem_file_setup("vfio-unpinned-mock", PAGE_SIZE,
+				mk_vma_flags(VMA_NORESERVE_BIT));
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	mock->size = MOCK_CHUNKS * UNP_CHUNK_SIZE;
@@ -665,7 +666,7 @@ static bool mock_check_pins(struct vfio_unpinned_mock *mock,
 		return mock_fail(mock, "unknown frame pinned");
 	for (i = 0; i < MOCK_NR_FOLIOS; i++) {
 		struct folio *folio = mock_folio(mock, i);
-		unsigned long pins = folio_test_large(folio) ?
+		unsigned long pins = folio_has_pincount(folio) ?
 			atomic_read(&folio->_pincount) :
 			folio_ref_count(folio) / GUP_PIN_COUNTING_BIAS;
 

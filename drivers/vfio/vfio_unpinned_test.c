@@ -145,9 +145,9 @@ static void next_both(struct vfio_unpinned_mock *mock)
 static void reap(struct vfio_unpinned_mock *mock)
 {
 	drop_sptes(mock, true, true);
-	set_bit(MMF_UNSTABLE, &mock->mm->flags);
+	mm_flags_set(MMF_UNSTABLE, mock->mm);
 	mock_bracket(mock, mock->vaddr, mock->size, false, next_both);
-	clear_bit(MMF_UNSTABLE, &mock->mm->flags);
+	mm_flags_clear(MMF_UNSTABLE, mock->mm);
 	if ((mock_word(mock, MOCK_HUGE, MOCK_PAGE_P) |
 	     mock_word(mock, MOCK_SMALL, MOCK_PAGE_Q)) & UNP_PRESENT)
 		mock_fail(mock, "a leaf has survived the OOM reaper");

@@ -504,12 +504,11 @@ static unsigned long unp_shrink_count(struct shrinker *shrinker,
 
 /*
  * One chunk; @arg: how many of them had something to release. The lock of the list
- * is taken with that of the address space held, so it has to be dropped meanwhile.
+ * is taken with that of the address space held, so it has to be dropped before. The
+ * walk takes it again for LRU_RETRY.
  */
 static enum lru_status unp_shrink_chunk(struct list_head *item,
-					struct list_lru_one *list,
-					spinlock_t *lru_lock, void *arg)
-	__must_hold(lru_lock)
+					struct list_lru_one *list, void *arg)
 {
 	struct vfio_unpinned_chunk *chunk =
 		container_of(item, struct vfio_unpinned_chunk, lru);
@@ -520,12 +519,11 @@ static enum lru_status unp_shrink_chunk(struct list_head *item,
 		return LRU_SKIP;
 	/* Go on with the others. It can't be freed before its pins are gone. */
 	list_move_tail(item, &list->list);
-	spin_unlock(lru_lock);
+	spin_unlock(&list->lock);
 	unp->stats.shrinker_scans++;
 	if (vfio_unpinned_release_chunk(unp, chunk))
 		++*released;
 	spin_unlock(&unp->lock);
-	spin_lock(lru_lock);
 	return LRU_RETRY;
 }
 

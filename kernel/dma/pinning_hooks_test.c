@@ -79,6 +79,74 @@ static void test_map_page(struct kunit *test)
 	expect_no_events(test);
 }
 
+/* MMIO is not memory: neither the mapping nor its end is counted. */
+static void test_map_mmio(struct kunit *test)
+{
+	struct device *dev = hooks_device(test);
+	struct pinning_test *ctx = test->priv;
+	dma_addr_t addr, mmio;
+
+	mmio = dma_map_phys(dev, ctx->phys, PAGE_SIZE, DMA_BIDIRECTIONAL,
+			    DMA_ATTR_MMIO);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(dev, mmio));
+	expect_marks(test, 0);
+
+	addr = dma_map_page(dev, ctx->page, 0, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(dev, addr));
+	dma_unmap_phys(dev, mmio, PAGE_SIZE, DMA_BIDIRECTIONAL, DMA_ATTR_MMIO);
+	expect_marks(test, 0x1);
+	dma_unmap_page(dev, addr, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	expect_marks(test, 0);
+	expect_no_events(test);
+}
+
+/* There is nothing to sync in the end, but pages to uncount. */
+static void test_map_coherent(struct kunit *test)
+{
+	static const unsigned long attrs[] = {
+		DMA_ATTR_REQUIRE_COHERENT,
+		DMA_ATTR_REQUIRE_COHERENT | DMA_ATTR_SKIP_CPU_SYNC,
+	};
+	struct device *dev = hooks_device(test);
+	struct pinning_test *ctx = test->priv;
+	struct scatterlist sg[2];
+	dma_addr_t addr;
+	int i;
+
+	sg_init_table(sg, 2);
+	sg_set_page(&sg[0], ctx->page, PAGE_SIZE, 0);
+	sg_set_page(&sg[1], ctx->page + 2, PAGE_SIZE, 0);
+	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
+		addr = dma_map_phys(dev, ctx->phys, 2 * PAGE_SIZE,
+				    DMA_FROM_DEVICE, attrs[i]);
+		KUNIT_ASSERT_FALSE(test, dma_mapping_error(dev, addr));
+		expect_marks(test, 0x3);
+		dma_unmap_phys(dev, addr, 2 * PAGE_SIZE, DMA_FROM_DEVICE,
+			       attrs[i]);
+		expect_marks(test, 0);
+
+		KUNIT_ASSERT_EQ(test, dma_map_sg_attrs(dev, sg, 2,
+				DMA_FROM_DEVICE, attrs[i]), 2);
+		expect_marks(test, 0x5);
+		dma_unmap_sg_attrs(dev, sg, 2, DMA_FROM_DEVICE, attrs[i]);
+		expect_marks(test, 0);
+	}
+	expect_no_events(test);
+}
+
+/* A driver must not leave the end of a mapping out, as it may without marks. */
+static void test_need_unmap(struct kunit *test)
+{
+	struct device *dev = hooks_device(test);
+
+	/* Also finds out that there is nothing to sync */
+	KUNIT_ASSERT_EQ(test, dma_set_mask(dev, DMA_BIT_MASK(64)), 0);
+	KUNIT_EXPECT_TRUE(test, dma_need_unmap(dev));
+	dev_set_dma_pinning_exempt(dev);
+	KUNIT_EXPECT_EQ(test, dma_need_unmap(dev),
+			IS_ENABLED(CONFIG_DMA_API_DEBUG));
+}
+
 static void test_exempt_device(struct kunit *test)
 {
 	struct device *dev = hooks_device(test);
@@ -180,8 +248,11 @@ static void test_alloc_error(struct kunit *test)
 						   GFP_KERNEL));
 	KUNIT_EXPECT_NULL(test, dma_alloc_pages(dev, PAGE_SIZE, &addr,
 						DMA_TO_DEVICE, GFP_KERNEL));
+	KUNIT_EXPECT_NULL(test, dma_alloc_noncontiguous(dev, 2 * PAGE_SIZE,
+							DMA_TO_DEVICE,
+							GFP_KERNEL, 0));
 	expect_marks(test, 0);
-	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNTOUCHABLE), 2);
+	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNTOUCHABLE), 3);
 	KUNIT_EXPECT_EQ(test, events(ctx, DMA_PINNING_UNBALANCED), 0);
 }
 
@@ -357,6 +428,9 @@ static void test_virtio_exempt(struct kunit *test)
 
 static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(test_map_page),
+	KUNIT_CASE(test_map_mmio),
+	KUNIT_CASE(test_map_coherent),
+	KUNIT_CASE(test_need_unmap),
 	KUNIT_CASE(test_exempt_device),
 	KUNIT_CASE(test_map_sg),
 	KUNIT_CASE(test_map_sg_error),

@@ -43,7 +43,7 @@ fault:
  */
 static inline bool arch_dma_pinning_cached(struct page *page)
 {
-	return !(READ_ONCE(page->flags) & (BIT(PG_arch_1) | BIT(PG_arch_2)));
+	return !(READ_ONCE(page->flags.f) & (BIT(PG_arch_1) | BIT(PG_arch_2)));
 }
 
 /**
