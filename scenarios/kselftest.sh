@@ -1,7 +1,7 @@
 # shellcheck shell=dash disable=SC2046,SC2086 # lists of words
 # SPDX-License-Identifier: GPL-2.0
 #
-# about=the selftests of tools/testing/selftests/vfio, with two edu devices
+# about=the selftests of unpinned mappings, with two edu devices
 # ram=1G
 # smp=1
 # devices=edu:2
@@ -15,7 +15,7 @@
 all_programs() {
 	local program
 
-	for program in /selftests/vfio/vfio_*_test; do
+	for program in /selftests/vfio/vfio_dma_unpinned*_test; do
 		program=${program##*/}
 		case " $HOSTILE $MOVERS $HUGETLB " in
 		*" $(expr "$program" : 'vfio_dma_unpinned_\(.*\)_test') "*) ;;

@@ -10,6 +10,7 @@
 EDU=1234:11e8
 NVME=1b36:0010
 E1000E=8086:10d3
+IGB=8086:10c9
 # selftests that have scenarios of their own: of hostile and broken users, of what
 # happens to memory and to its owner, and of hugetlb memory
 HOSTILE="fail fuzz hostile race"
@@ -95,7 +96,7 @@ run_test() {
 	esac
 }
 
-# selftests PROGRAM...: programs of tools/testing/selftests/vfio, with two edu
+# selftests PROGRAM...: programs of tools/testing/selftests/vfio, with all edu
 # devices and swap.
 selftests() {
 	local program
@@ -103,12 +104,11 @@ selftests() {
 	cd /selftests/vfio || give_up "the selftests are not built"
 	vfio_bind $(devices_of $EDU)
 	swap_on 512M
-	export VFIO_SELFTESTS_BDF VFIO_SELFTESTS_BDF2 VFIO_SELFTESTS_PATIENCE=$PATIENCE
-	VFIO_SELFTESTS_BDF=$(nth 1 $(devices_of $EDU))
-	VFIO_SELFTESTS_BDF2=$(nth 2 $(devices_of $EDU))
+	export VFIO_SELFTESTS_PATIENCE=$PATIENCE
 	leaks_forget
 	for program; do
-		run_test "$program" $((SELFTEST_SECONDS * PATIENCE)) "./$program"
+		run_test "$program" $((SELFTEST_SECONDS * PATIENCE)) "./$program" \
+			$(devices_of $EDU)
 	done
 	leaks_check
 }

@@ -38,7 +38,7 @@ try() {
 	*) fail "$1: no one-liner with sleep 10"; return ;;
 	esac
 	tried=$((tried + 1))
-	echo "exec /selftests/vfio/$4 -r $5 > /run/test.out" > /run/workload
+	echo "exec /selftests/vfio/$4 -r $5 $EDUS > /run/test.out" > /run/workload
 	echo "$command" | sed "s,sleep 10,sh /run/workload," > /run/command
 	(cd /tmp && sh /run/command) > /run/output 2>&1 </dev/null
 	note "$command"
@@ -50,9 +50,7 @@ try() {
 
 vfio_bind $(devices_of $EDU)
 swap_on 256M
-export VFIO_SELFTESTS_BDF VFIO_SELFTESTS_BDF2
-VFIO_SELFTESTS_BDF=$(nth 1 $(devices_of $EDU))
-VFIO_SELFTESTS_BDF2=$(nth 2 $(devices_of $EDU))
+EDUS=$(devices_of $EDU | tr '\n' ' ')
 tried=0
 
 pin=vfio_dma_unpinned_pin_test
@@ -73,7 +71,7 @@ try unpinned_limit "cost, pins and limit" \
 try unpinned_refuse "page and frame" 'vaddr=0x[0-9a-f]+ pfn=0x[0-9a-f]+' \
 	$life life.anon.bar_where_ram_was
 try io_page_fault "device, IOVA and access" \
-	"$VFIO_SELFTESTS_BDF iova=0x0000000040001000 flags=0x0001 .WRITE.*iova=0x0000000040002000 flags=0x0000 .READ" \
+	"${EDUS%% *} iova=0x0000000040001000 flags=0x0001 .WRITE.*iova=0x0000000040002000 flags=0x0000 .READ" \
 	$life life.anon.faults_are_traced
 check_value "one-liners tried, of $(one_liners | wc -l)" $tried -eq "$(one_liners | wc -l)"
 finish

@@ -83,21 +83,21 @@ static void make_memory(struct bench *bench)
 	int fd = memfd_create("vfio bench", MFD_CLOEXEC);
 	void *at;
 
-	TEST_ASSERT(fd >= 0 && !ftruncate(fd, FILE_SIZE), "memfd");
-	TEST_ASSERT(!setting_change(SHMEM_HUGE, "advise"), "no huge pages");
+	VFIO_ASSERT_TRUE(fd >= 0 && !ftruncate(fd, FILE_SIZE), "memfd");
+	VFIO_ASSERT_TRUE(!setting_change(SHMEM_HUGE, "advise"), "no huge pages");
 	at = mmap(NULL, bench->size + MEM_HUGE_SIZE, PROT_NONE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	TEST_ASSERT(at != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(at != MAP_FAILED, "mmap");
 	bench->memory = (void *)align_up((u64)at, MEM_HUGE_SIZE);
 	for (at = bench->memory; at < bench->memory + bench->size;
 	     at += FILE_SIZE) {
-		TEST_ASSERT(mmap(at, FILE_SIZE, PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_FIXED, fd, 0) == at, "mmap");
-		TEST_ASSERT(!madvise(at, FILE_SIZE, MADV_HUGEPAGE) &&
-			    !madvise(at, FILE_SIZE, MADV_POPULATE_WRITE),
-			    "madvise: %s", strerror(errno));
+		VFIO_ASSERT_TRUE(mmap(at, FILE_SIZE, PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_FIXED, fd, 0) == at, "mmap");
+		VFIO_ASSERT_TRUE(!madvise(at, FILE_SIZE, MADV_HUGEPAGE) &&
+				 !madvise(at, FILE_SIZE, MADV_POPULATE_WRITE),
+				 "madvise: %s", strerror(errno));
 	}
-	TEST_ASSERT(mem_is_huge(bench->memory), "no huge pages");
+	VFIO_ASSERT_TRUE(mem_is_huge(bench->memory), "no huge pages");
 }
 
 static void make_anonymous_memory(struct bench *bench)
@@ -106,19 +106,19 @@ static void make_anonymous_memory(struct bench *bench)
 			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			-1, 0);
 
-	TEST_ASSERT(at != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(at != MAP_FAILED, "mmap");
 	bench->memory = (void *)align_up((u64)at, MEM_HUGE_SIZE);
-	TEST_ASSERT(!madvise(bench->memory, bench->size, MADV_HUGEPAGE) &&
-		    !madvise(bench->memory, bench->size, MADV_POPULATE_WRITE),
-		    "madvise: %s", strerror(errno));
-	TEST_ASSERT(mem_is_huge(bench->memory), "no huge pages");
+	VFIO_ASSERT_TRUE(!madvise(bench->memory, bench->size, MADV_HUGEPAGE) &&
+			 !madvise(bench->memory, bench->size, MADV_POPULATE_WRITE),
+			 "madvise: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(mem_is_huge(bench->memory), "no huge pages");
 }
 
 static void make_bitmap(struct bench *bench)
 {
 	bench->bitmap = mmap(NULL, bench->pages / 8, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	TEST_ASSERT(bench->bitmap != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(bench->bitmap != MAP_FAILED, "mmap");
 }
 
 static void make_guest(struct bench *bench)
@@ -130,7 +130,8 @@ static void make_guest(struct bench *bench)
 				  bench->memory);
 	for (gpa = BENCH_IOVA; gpa < BENCH_IOVA + bench->size;
 	     gpa += MEM_HUGE_SIZE)
-		__virt_pg_map(bench->guest->vm, gpa, gpa, PG_LEVEL_2M);
+		__virt_pg_map(bench->guest->vm, &bench->guest->vm->mmu, gpa, gpa,
+			      PG_LEVEL_2M);
 }
 
 /* One access in each huge page: KVM maps all of it. */
@@ -150,20 +151,20 @@ static void map_all(struct bench *bench)
 		.iova = BENCH_IOVA,
 		.size = bench->size,
 	};
-	iommu_map_unpinned(bench->iommu, &bench->region);
-	iommu_register_bitmap(bench->iommu, bench->bitmap, &bench->region,
+	type1_map_unpinned(bench->iommu, &bench->region);
+	type1_register_bitmap(bench->iommu, bench->bitmap, &bench->region,
 			      bench->pages);
-	iommu_pin_bitmap(bench->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
+	type1_pin_bitmap(bench->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 }
 
 /* --- what is measured ---------------------------------------------------------- */
 
 static void watch_irqs_off(void)
 {
-	TEST_ASSERT(!setting_write(TRACING "current_tracer", "irqsoff") &&
-		    !setting_write(TRACING "tracing_max_latency", "0") &&
-		    !setting_write(TRACING "tracing_on", "1"),
-		    "no tracer of interrupts that are off");
+	VFIO_ASSERT_TRUE(!setting_write(TRACING "current_tracer", "irqsoff") &&
+			 !setting_write(TRACING "tracing_max_latency", "0") &&
+			 !setting_write(TRACING "tracing_on", "1"),
+			 "no tracer of interrupts that are off");
 }
 
 /* The stack when interrupts came on again, without locks and the tracer. */
@@ -215,7 +216,7 @@ static void run_bracket(struct bench *bench, struct bracket *bracket)
 	if (bench->irqs_off)
 		watch_irqs_off();
 	began = now_ms();
-	TEST_ASSERT(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
+	VFIO_ASSERT_TRUE(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
 	bracket->ms = now_ms() - began;
 	if (bench->irqs_off)
 		read_irqs_off(bracket);
@@ -258,8 +259,8 @@ static void without_mapping(struct bench *bench)
 static void all_have_leaves(struct bench *bench)
 {
 	touch_all(bench);
-	TEST_ASSERT(stat_get("leaves") == (s64)bench->pages, "%ld leaves",
-		    stat_get("leaves"));
+	VFIO_ASSERT_TRUE(stat_get("leaves") == (s64)bench->pages, "%ld leaves",
+			 stat_get("leaves"));
 	late_pass_measure(true);
 }
 
@@ -270,13 +271,13 @@ static void none_marked(struct bench *bench)
 	all_have_leaves(bench);
 	run_bracket(bench, &bracket);
 	show(bench, "none marked", &bracket);
-	TEST_ASSERT(!stat_get("leaves"), "%ld leaves", stat_get("leaves"));
-	TEST_ASSERT(bracket.flushes == bench->pages / BATCH_LEAVES,
-		    "%lu flushes", bracket.flushes);
-	TEST_ASSERT(bracket.traced == bracket.flushes &&
-		    bracket.largest == BATCH_LEAVES,
-		    "%lu flushes traced, the largest for %lu leaves",
-		    bracket.traced, bracket.largest);
+	VFIO_ASSERT_TRUE(!stat_get("leaves"), "%ld leaves", stat_get("leaves"));
+	VFIO_ASSERT_TRUE(bracket.flushes == bench->pages / BATCH_LEAVES,
+			 "%lu flushes", bracket.flushes);
+	VFIO_ASSERT_TRUE(bracket.traced == bracket.flushes &&
+			 bracket.largest == BATCH_LEAVES,
+			 "%lu flushes traced, the largest for %lu leaves",
+			 bracket.traced, bracket.largest);
 }
 
 static void all_marked(struct bench *bench, const char *name)
@@ -287,10 +288,10 @@ static void all_marked(struct bench *bench, const char *name)
 	memset(bench->bitmap, 0xff, bench->pages / 8);
 	run_bracket(bench, &bracket);
 	show(bench, name, &bracket);
-	TEST_ASSERT(stat_get("leaves") == (s64)bench->pages &&
-		    stat_get("late_pins") == (s64)bench->pages && !bracket.flushes,
-		    "%ld leaves, %ld pins", stat_get("leaves"),
-		    stat_get("late_pins"));
+	VFIO_ASSERT_TRUE(stat_get("leaves") == (s64)bench->pages &&
+			 stat_get("late_pins") == (s64)bench->pages && !bracket.flushes,
+			 "%ld leaves, %ld pins", stat_get("leaves"),
+			 stat_get("late_pins"));
 }
 
 static void marks_cleared(struct bench *bench)
@@ -301,9 +302,9 @@ static void marks_cleared(struct bench *bench)
 	memset(bench->bitmap, 0, bench->pages / 8);
 	run_bracket(bench, &bracket);
 	show(bench, "marks cleared", &bracket);
-	TEST_ASSERT(stat_wait("late_pins", 0) == 0 && !stat_get("leaves"),
-		    "%ld pins, %ld leaves", stat_get("late_pins"),
-		    stat_get("leaves"));
+	VFIO_ASSERT_TRUE(stat_wait("late_pins", 0) == 0 && !stat_get("leaves"),
+			 "%ld pins, %ld leaves", stat_get("late_pins"),
+			 stat_get("leaves"));
 }
 
 /* --- the OOM reaper -------------------------------------------------------------- */
@@ -315,7 +316,7 @@ static void be_reaped(struct bench *bench, bool mapped, int ready)
 	make_bitmap(bench);
 	make_guest(bench);
 	if (mapped) {
-		bench->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+		bench->iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 		bench->device = vfio_pci_device_init(device_bdf[0], bench->iommu);
 		map_all(bench);
 		memset(bench->bitmap, 0xff, bench->pages / 8);
@@ -323,7 +324,7 @@ static void be_reaped(struct bench *bench, bool mapped, int ready)
 	} else {
 		touch_all(bench);
 	}
-	TEST_ASSERT(write(ready, "r", 1) == 1, "write");
+	VFIO_ASSERT_TRUE(write(ready, "r", 1) == 1, "write");
 	pause();
 }
 
@@ -334,11 +335,11 @@ static double reap(pid_t pid)
 	int pidfd = syscall(SYS_pidfd_open, pid, 0);
 	double began;
 
-	TEST_ASSERT(pidfd >= 0 && !sched_setscheduler(0, SCHED_FIFO, &param) &&
-		    !kill(pid, SIGKILL), "kill");
+	VFIO_ASSERT_TRUE(pidfd >= 0 && !sched_setscheduler(0, SCHED_FIFO, &param) &&
+			 !kill(pid, SIGKILL), "kill");
 	began = now_ms();
-	TEST_ASSERT(!syscall(SYS_process_mrelease, pidfd, 0),
-		    "process_mrelease: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(!syscall(SYS_process_mrelease, pidfd, 0),
+			 "process_mrelease: %s", strerror(errno));
 	began = now_ms() - began;
 	close(pidfd);
 	return began;
@@ -352,13 +353,13 @@ static void reaped(struct bench *bench, bool mapped)
 	pid_t pid;
 	char byte;
 
-	TEST_ASSERT(!pipe(ready), "pipe");
+	VFIO_ASSERT_TRUE(!pipe(ready), "pipe");
 	pid = fork();
-	TEST_ASSERT(pid >= 0, "fork");
+	VFIO_ASSERT_TRUE(pid >= 0, "fork");
 	if (!pid)
 		be_reaped(bench, mapped, ready[1]);
 	close(ready[1]);
-	TEST_ASSERT(read(ready[0], &byte, 1) == 1, "the process has ended");
+	VFIO_ASSERT_TRUE(read(ready[0], &byte, 1) == 1, "the process has ended");
 	close(ready[0]);
 	ms = reap(pid);
 	if (!mapped)
@@ -373,12 +374,12 @@ static void reaped(struct bench *bench, bool mapped)
 	       mapped ? stat_of(pid, "flushes") : 0);
 	fflush(stdout);
 	if (mapped)
-		TEST_ASSERT(stat_of(pid, "leaves") == 0 &&
-			    stat_of(pid, "forced_zaps") == (s64)bench->pages,
-			    "%ld leaves, %ld forced zaps", stat_of(pid, "leaves"),
-			    stat_of(pid, "forced_zaps"));
+		VFIO_ASSERT_TRUE(stat_of(pid, "leaves") == 0 &&
+				 stat_of(pid, "forced_zaps") == (s64)bench->pages,
+				 "%ld leaves, %ld forced zaps", stat_of(pid, "leaves"),
+				 stat_of(pid, "forced_zaps"));
 	sched_setscheduler(0, SCHED_OTHER, &param);
-	TEST_ASSERT(waitpid(pid, NULL, 0) == pid, "waitpid");
+	VFIO_ASSERT_TRUE(waitpid(pid, NULL, 0) == pid, "waitpid");
 }
 
 static void reap_both(struct bench *bench)
@@ -387,7 +388,7 @@ static void reap_both(struct bench *bench)
 
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
-	TEST_ASSERT(!sched_setaffinity(0, sizeof(one), &one), "affinity");
+	VFIO_ASSERT_TRUE(!sched_setaffinity(0, sizeof(one), &one), "affinity");
 	puts(column_names);
 	reaped(bench, false);
 	reaped(bench, true);
@@ -401,10 +402,10 @@ int main(int argc, char *argv[])
 	get_device_bdfs(&argc, argv);
 	bench.irqs_off = argc == 3 && !strcmp(argv[2], "irqs-off");
 	is_reaped = argc == 3 && !strcmp(argv[2], "reaped");
-	TEST_ASSERT(argc - bench.irqs_off - is_reaped == 2 && atoi(argv[1]) > 0,
-		    "usage: %s GIB [irqs-off|reaped]", argv[0]);
-	TEST_ASSERT(!device_missing(0, true) && stats_available(),
-		    "no device or no debugfs");
+	VFIO_ASSERT_TRUE(argc - bench.irqs_off - is_reaped == 2 && atoi(argv[1]) > 0,
+			 "usage: %s GIB [irqs-off|reaped]", argv[0]);
+	VFIO_ASSERT_TRUE(!device_missing(0, true) && stats_available(),
+			 "no device or no debugfs");
 	bench.size = atoi(argv[1]) * GIB;
 	bench.pages = bench.size / MEM_PAGE_SIZE;
 	if (is_reaped) {
@@ -414,7 +415,7 @@ int main(int argc, char *argv[])
 	make_memory(&bench);
 	make_bitmap(&bench);
 	make_guest(&bench);
-	bench.iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	bench.iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 	bench.device = vfio_pci_device_init(device_bdf[0], bench.iommu);
 
 	puts(column_names);

@@ -75,9 +75,9 @@ static bool stale_iotlb(struct rig *rig, u64 page)
 	void *vaddr = rig_vaddr(rig, page);
 
 	guest_touch(rig->guest, rig_iova(page));
-	TEST_ASSERT(rig_dma_works(rig, page), "no DMA before the zap");
-	TEST_ASSERT(!madvise(vaddr, MEM_PAGE_SIZE, MADV_DONTNEED), "madvise");
-	edu_write(&rig->edu, rig_iova(page), &value, sizeof(value));
+	VFIO_ASSERT_TRUE(rig_dma_works(rig, page), "no DMA before the zap");
+	VFIO_ASSERT_TRUE(!madvise(vaddr, MEM_PAGE_SIZE, MADV_DONTNEED), "madvise");
+	dma_write(rig->device, rig_iova(page), &value, sizeof(value));
 	return READ_ONCE(*(u32 *)vaddr) == value;
 }
 
@@ -103,8 +103,8 @@ static void *bracket_thread(void *data)
 
 	WRITE_ONCE(bracket->tid, syscall(SYS_gettid));
 	/* One bracket, after which the page can be written as before. */
-	TEST_ASSERT(!mprotect(bracket->vaddr, MEM_HUGE_SIZE,
-			      PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect");
+	VFIO_ASSERT_TRUE(!mprotect(bracket->vaddr, MEM_HUGE_SIZE,
+				   PROT_READ | PROT_WRITE | PROT_EXEC), "mprotect");
 	return NULL;
 }
 
@@ -120,15 +120,15 @@ static bool mark_and_touch_in_bracket(struct rig *rig, u64 page)
 	bool works;
 
 	guest_touch(rig->guest, rig_iova(page));
-	TEST_ASSERT(set_parameter("pause_ms", PAUSE_MS), "pause_ms");
-	TEST_ASSERT(!pthread_create(&bracket.thread, NULL, bracket_thread,
-				    &bracket), "pthread_create");
+	VFIO_ASSERT_TRUE(set_parameter("pause_ms", PAUSE_MS), "pause_ms");
+	VFIO_ASSERT_TRUE(!pthread_create(&bracket.thread, NULL, bracket_thread,
+					 &bracket), "pthread_create");
 	while (!READ_ONCE(bracket.tid))
 		usleep(1000);
 	wait_until_asleep(bracket.tid);
 	rig_pin(rig, page);
-	TEST_ASSERT(!pthread_join(bracket.thread, NULL), "pthread_join");
-	TEST_ASSERT(set_parameter("pause_ms", "0"), "pause_ms");
+	VFIO_ASSERT_TRUE(!pthread_join(bracket.thread, NULL), "pthread_join");
+	VFIO_ASSERT_TRUE(set_parameter("pause_ms", "0"), "pause_ms");
 	works = rig_dma_works(rig, page);
 	guest_unmark(rig->guest, page);
 	return works;
@@ -174,7 +174,7 @@ TEST_F_TIMEOUT(broken, touch, RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 
 	/* Or the kernel populates what is marked, some time. */
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
+	type1_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
 	EXPECT_TRUE(marked_page_works(rig, 0, true));
 	EXPECT_FALSE(marked_page_works(rig, 1, false));
 }
@@ -189,9 +189,9 @@ static bool lost_leaf_is_dirty(struct rig *rig, u64 page)
 
 	guest_touch(rig->guest, rig_iova(page));
 	rig_dirty(rig);
-	TEST_ASSERT(rig_dma_works(rig, page), "no DMA before the zap");
-	TEST_ASSERT(!madvise(rig_vaddr(rig, page), MEM_PAGE_SIZE,
-			     MADV_DONTNEED), "madvise");
+	VFIO_ASSERT_TRUE(rig_dma_works(rig, page), "no DMA before the zap");
+	VFIO_ASSERT_TRUE(!madvise(rig_vaddr(rig, page), MEM_PAGE_SIZE,
+				  MADV_DONTNEED), "madvise");
 	dirty = rig_dirty(rig);
 	return dirty_is(&dirty, &page, 1);
 }
@@ -200,7 +200,7 @@ TEST_F_TIMEOUT(broken, dirty, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 	EXPECT_TRUE(lost_leaf_is_dirty(rig, 0));
 	ASSERT_TRUE(set_parameter("break_dirty", "1"));
 	EXPECT_FALSE(lost_leaf_is_dirty(rig, 1));
@@ -214,7 +214,7 @@ static int freed_warnings(void)
 	int len, n = 0;
 
 	len = klogctl(SYSLOG_ACTION_READ_ALL, log, sizeof(log) - 1);
-	TEST_ASSERT(len >= 0, "klogctl: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(len >= 0, "klogctl: %s", strerror(errno));
 	log[len] = 0;
 	for (; (at = strstr(at, FREED_WARNING)); at++)
 		n++;

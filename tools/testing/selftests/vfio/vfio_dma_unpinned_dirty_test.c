@@ -32,12 +32,12 @@ FIXTURE_VARIANT_ADD(dirty, memfd) {
 
 static void start(struct rig *rig)
 {
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 }
 
 static void stop(struct rig *rig)
 {
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
 }
 
 static void touch(struct rig *rig, u64 page)
@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(dirty, unmap_reports_the_rest, RIG_TIMEOUT_S)
 	struct dirty dirty = {};
 
 	rig_map(rig);
-	EXPECT_EQ(__iommu_unmap_dirty(rig->iommu, &rig->region, &dirty), EINVAL);
+	EXPECT_EQ(__type1_unmap_dirty(rig->iommu, &rig->region, &dirty), -EINVAL);
 	start(rig);
 	touch(rig, 0);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(dirty, unmap_reports_the_rest, RIG_TIMEOUT_S)
 	touch(rig, 1);
 	touch(rig, 2);
 	discard(rig, 1);
-	iommu_unmap_dirty(rig->iommu, &rig->region, &dirty);
+	type1_unmap_dirty(rig->iommu, &rig->region, &dirty);
 	EXPECT_DIRTY(dirty, 0, 1, 2);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 
@@ -192,11 +192,11 @@ TEST_F_TIMEOUT(dirty, odd_offsets, RIG_TIMEOUT_S)
 		.size = 70 * MEM_PAGE_SIZE,
 	};
 
-	iommu_map_unpinned(rig->iommu, &part);
+	type1_map_unpinned(rig->iommu, &part);
 	part.vaddr = rig_vaddr(rig, 73);
 	part.iova = rig_iova(73);
 	part.size = RIG_SIZE - 73 * MEM_PAGE_SIZE;
-	iommu_map_unpinned(rig->iommu, &part);
+	type1_map_unpinned(rig->iommu, &part);
 	start(rig);
 	touch(rig, 3);
 	touch(rig, 72);
@@ -223,20 +223,20 @@ TEST_F_TIMEOUT(dirty, bad_bitmap, RIG_TIMEOUT_S)
 	struct dirty dirty = {};
 
 	ASSERT_NE(bad, MAP_FAILED);
-	iommu_map_unpinned(rig->iommu, &part);
+	type1_map_unpinned(rig->iommu, &part);
 	start(rig);
 	touch(rig, 5);
 	touch(rig, 100);
 	discard(rig, 5);
-	EXPECT_EQ(__iommu_dirty_get(rig->iommu, &rig->region, bad), EFAULT);
-	EXPECT_EQ(__iommu_dirty_get(rig->iommu, &part, bad), EFAULT);
+	EXPECT_EQ(__type1_dirty_get(rig->iommu, &rig->region, bad), -EFAULT);
+	EXPECT_EQ(__type1_dirty_get(rig->iommu, &part, bad), -EFAULT);
 	EXPECT_RIG_DIRTY(rig, 5, 100);
 
 	touch(rig, 6);
 	discard(rig, 6);
-	EXPECT_EQ(__iommu_unmap_dirty(rig->iommu, &rig->region, bad), EFAULT);
+	EXPECT_EQ(__type1_unmap_dirty(rig->iommu, &rig->region, bad), -EFAULT);
 	EXPECT_TRUE(rig_dma_works(rig, 100));
-	iommu_unmap_dirty(rig->iommu, &rig->region, &dirty);
+	type1_unmap_dirty(rig->iommu, &rig->region, &dirty);
 	EXPECT_DIRTY(dirty, 6, 100);
 	ASSERT_EQ(munmap(bad, MEM_PAGE_SIZE), 0);
 }
@@ -248,7 +248,7 @@ static void write_meanwhile(void *page, u64 vaddr, void *data)
 
 	memset(page, 0, MEM_PAGE_SIZE);
 	touch(rig, 9);
-	TEST_ASSERT(rig_dma_works(rig, 9), "no DMA while the unmapping waits");
+	VFIO_ASSERT_TRUE(rig_dma_works(rig, 9), "no DMA while the unmapping waits");
 }
 
 TEST_F_TIMEOUT(dirty, written_during_the_unmapping, RIG_TIMEOUT_S)
@@ -270,7 +270,7 @@ TEST_F_TIMEOUT(dirty, written_during_the_unmapping, RIG_TIMEOUT_S)
 	rig_map(rig);
 	start(rig);
 	touch(rig, 8);
-	iommu_unmap_dirty(rig->iommu, &rig->region, dirty);
+	type1_unmap_dirty(rig->iommu, &rig->region, dirty);
 	EXPECT_DIRTY(*dirty, 8, 9);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 9));
 	uffd_close(&uffd);

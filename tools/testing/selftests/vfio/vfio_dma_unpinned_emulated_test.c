@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/hostile.h>
 #include <libvfio/unpinned.h>
 #include <libvfio/vfio_pin_device.h>
@@ -82,7 +83,7 @@ TEST_F_TIMEOUT(emulated, pins_one_page, RIG_TIMEOUT_S)
 	frame = vfio_pin_page(&self->device, rig_iova(4));
 	EXPECT_EQ(frame, mem_frame_now(rig_vaddr(rig, 4)));
 	EXPECT_PINNED(1);
-	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(4), NULL), EEXIST);
+	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(4), NULL), -EEXIST);
 
 	/* Its neighbours go, it stays, and the leaf goes as any other's. */
 	EXPECT_TRUE(mem_pageout(rig_vaddr(rig, 3), MEM_PAGE_SIZE));
@@ -98,7 +99,7 @@ TEST_F_TIMEOUT(emulated, pins_one_page, RIG_TIMEOUT_S)
 	vfio_unpin_page(&self->device, rig_iova(4));
 	EXPECT_PINNED(0);
 	EXPECT_TRUE(mem_pageout(rig_vaddr(rig, 4), MEM_PAGE_SIZE));
-	EXPECT_EQ(__vfio_unpin_page(&self->device, rig_iova(4)), ENOENT);
+	EXPECT_EQ(__vfio_unpin_page(&self->device, rig_iova(4)), -ENOENT);
 }
 
 /* What is not in memory comes in; where nothing is mapped, nothing is pinned. */
@@ -113,9 +114,9 @@ TEST_F_TIMEOUT(emulated, pins_what_is_not_there, RIG_TIMEOUT_S)
 	EXPECT_STAT("leaves", 0);
 	EXPECT_PINNED(1);
 	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(RIG_PAGES), NULL),
-		  EINVAL);
+		  -EINVAL);
 	ASSERT_EQ(munmap(rig_vaddr(rig, 8), MEM_PAGE_SIZE), 0);
-	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(8), NULL), EFAULT);
+	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(8), NULL), -EFAULT);
 	EXPECT_PINNED(1);
 	vfio_pin_device_cleanup(&self->device);
 	EXPECT_PINNED(0);
@@ -128,7 +129,7 @@ TEST_F_TIMEOUT(emulated, limit_of_locked_memory, RIG_TIMEOUT_S)
 	limit_memlock(self->locked / PAGE_KIB + 2);
 	for (page = 0; page < 2; page++)
 		vfio_pin_page(&self->device, rig_iova(page));
-	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(2), NULL), ENOMEM);
+	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(2), NULL), -ENOMEM);
 	EXPECT_PINNED(2);
 	vfio_unpin_page(&self->device, rig_iova(0));
 	EXPECT_EQ(__vfio_pin_page(&self->device, rig_iova(2), NULL), 0);
@@ -168,7 +169,7 @@ TEST_F_TIMEOUT(emulated, reads_and_writes, RIG_TIMEOUT_S)
 	EXPECT_EQ(((u32 *)rig_vaddr(rig, 5))[-1], pair[0]);
 	EXPECT_EQ(((u32 *)rig_vaddr(rig, 5))[0], pair[1]);
 	EXPECT_EQ(__vfio_pin_read(device, rig_iova(RIG_PAGES), pair,
-				  sizeof(pair)), EINVAL);
+				  sizeof(pair)), -EINVAL);
 	EXPECT_PINNED(0);
 }
 
@@ -179,7 +180,7 @@ TEST_F_TIMEOUT(emulated, dirty_pages, RIG_TIMEOUT_S)
 	u32 value = unique_value();
 
 	vfio_pin_page(&self->device, rig_iova(1));
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 	vfio_pin_page(&self->device, rig_iova(2));
 	guest_touch(rig->guest, rig_iova(3));
 	EXPECT_EQ(__vfio_pin_write(&self->device, rig_iova(4), &value,
@@ -207,23 +208,23 @@ static void *unmap_thread(void *data)
 	struct unmapping *unmapping = data;
 
 	WRITE_ONCE(unmapping->tid, syscall(SYS_gettid));
-	iommu_unmap(unmapping->iommu, &unmapping->region);
+	type1_unmap(unmapping->iommu, &unmapping->region);
 	WRITE_ONCE(unmapping->done, true);
 	return NULL;
 }
 
 static void start_unmapping(struct unmapping *unmapping)
 {
-	TEST_ASSERT(!pthread_create(&unmapping->thread, NULL, unmap_thread,
-				    unmapping), "pthread_create");
+	VFIO_ASSERT_TRUE(!pthread_create(&unmapping->thread, NULL, unmap_thread,
+					 unmapping), "pthread_create");
 	while (!READ_ONCE(unmapping->tid))
 		usleep(1000);
 }
 
 static void end_unmapping(struct unmapping *unmapping)
 {
-	TEST_ASSERT(!pthread_join(unmapping->thread, NULL), "pthread_join");
-	TEST_ASSERT(unmapping->done, "not unmapped");
+	VFIO_ASSERT_TRUE(!pthread_join(unmapping->thread, NULL), "pthread_join");
+	VFIO_ASSERT_TRUE(unmapping->done, "not unmapped");
 }
 
 /* The device is told, and the mapping stays until it has let go. */
@@ -245,12 +246,12 @@ TEST_F_TIMEOUT(emulated, unmapping_waits, RIG_TIMEOUT_S)
 	EXPECT_FALSE(READ_ONCE(unmapping.done));
 	EXPECT_PINNED(2);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
-	EXPECT_EQ(__iommu_map_unpinned(rig->iommu, &rig->region), EEXIST);
+	EXPECT_EQ(__type1_map_unpinned(rig->iommu, &rig->region), -EEXIST);
 
 	vfio_pin_hold(&self->device, false);
 	end_unmapping(&unmapping);
 	EXPECT_EQ(vfio_pin_unmaps(&self->device), 1);
-	EXPECT_EQ(__vfio_unpin_page(&self->device, rig_iova(1)), ENOENT);
+	EXPECT_EQ(__vfio_unpin_page(&self->device, rig_iova(1)), -ENOENT);
 	EXPECT_EQ(vmstat_pins(), self->pins);
 	EXPECT_LT(status_kib("VmLck"), self->locked);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
@@ -274,7 +275,7 @@ TEST_F_TIMEOUT(emulated, two_unmappings, RIG_TIMEOUT_S)
 		unmapping[n].region.vaddr = rig_vaddr(rig, n * RIG_PAGES / 2);
 		unmapping[n].region.iova = rig_iova(n * RIG_PAGES / 2);
 		unmapping[n].region.size = RIG_SIZE / 2;
-		iommu_map_unpinned(rig->iommu, &unmapping[n].region);
+		type1_map_unpinned(rig->iommu, &unmapping[n].region);
 		vfio_pin_page(&self->device, unmapping[n].region.iova);
 	}
 	EXPECT_EQ(vmstat_pins(), self->pins + 2);
@@ -302,14 +303,14 @@ TEST_F_TIMEOUT(emulated, left_behind, RIG_TIMEOUT_S)
 	other.iova += RIG_SIZE;
 	vfio_pin_page(&self->device, rig_iova(1));
 	guest_touch(rig->guest, rig_iova(2));
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
-	edu_cleanup(&rig->edu);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	dma_cleanup(rig->device);
 	/* The tables go with the domain. */
 	self->locked = status_kib("VmLck") - PAGE_KIB - TABLES_KIB;
 	self->pins = vmstat_pins() - 1;
 	vfio_pci_device_cleanup(rig->device);
 	EXPECT_PINNED(1);
-	EXPECT_EQ(__iommu_map_unpinned(rig->iommu, &other), EOPNOTSUPP);
+	EXPECT_EQ(__type1_map_unpinned(rig->iommu, &other), -EOPNOTSUPP);
 	EXPECT_RIG_DIRTY(rig, 1, 2);
 	EXPECT_RIG_DIRTY(rig, 1);
 	EXPECT_EQ(__vfio_pin_read(&self->device, rig_iova(2), &value,
@@ -324,7 +325,7 @@ TEST_F_TIMEOUT(emulated, left_behind, RIG_TIMEOUT_S)
 	EXPECT_RIG_DIRTY(rig, 3);
 
 	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
-	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+	dma_init(rig->device, RIG_EDU_IOVA);
 	EXPECT_TRUE(rig_dma_works(rig, 4));
 	EXPECT_RIG_DIRTY(rig, 2, 3, 4);
 	vfio_unpin_page(&self->device, rig_iova(3));
@@ -343,7 +344,7 @@ FIXTURE_SETUP(alone)
 	if (missing)
 		SKIP(return, "%s", missing);
 	mem_alloc(&self->mem, MEM_ANON, RIG_SIZE);
-	self->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	self->iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 	vfio_pin_device_init(&self->device, self->iommu);
 }
 
@@ -365,16 +366,16 @@ TEST_F(alone, can_map_pinned_only)
 	u64 locked = status_kib("VmLck"), frame;
 	s64 pins = vmstat_pins();
 
-	EXPECT_EQ(__iommu_map_unpinned(self->iommu, &region), EOPNOTSUPP);
+	EXPECT_EQ(__type1_map_unpinned(self->iommu, &region), -EOPNOTSUPP);
 	EXPECT_EQ(ioctl(self->iommu->container_fd, VFIO_CHECK_EXTENSION,
 			VFIO_TYPE1_UNPINNED_IOMMU), 0);
-	iommu_map(self->iommu, &region);
+	type1_map(self->iommu, &region);
 	EXPECT_EQ(vmstat_pins(), pins);
 	frame = vfio_pin_page(&self->device, rig_iova(5));
 	EXPECT_EQ(frame, mem_frame_now(self->mem.vaddr + 5 * MEM_PAGE_SIZE));
 	EXPECT_EQ(vmstat_pins(), pins + 1);
 	EXPECT_EQ(status_kib("VmLck"), locked + PAGE_KIB);
-	iommu_unmap(self->iommu, &region);
+	type1_unmap(self->iommu, &region);
 	EXPECT_EQ(vfio_pin_unmaps(&self->device), 1);
 	EXPECT_EQ(vmstat_pins(), pins);
 	EXPECT_EQ(status_kib("VmLck"), locked);
@@ -393,7 +394,7 @@ static void pin_until_killed(int ready)
 	for (page = 0; page < 64; page++)
 		vfio_pin_page(&device, rig_iova(page));
 	guest_touch(rig.guest, rig_iova(0));
-	TEST_ASSERT(write(ready, "", 1) == 1, "write");
+	VFIO_ASSERT_TRUE(write(ready, "", 1) == 1, "write");
 	pause();
 }
 

@@ -44,7 +44,7 @@ FIXTURE_SETUP(failure)
 		SKIP(return, "%s", missing);
 	mem_alloc(&self->mem, MEM_ANON, RIG_SIZE);
 	mem_alloc(&self->bitmap, MEM_ANON, 2 * MEM_PAGE_SIZE);
-	self->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	self->iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 	self->device = vfio_pci_device_init(device_bdf[0], self->iommu);
 	missing = unpinned_missing(self->iommu);
 	if (missing)
@@ -73,18 +73,13 @@ FIXTURE_TEARDOWN(failure)
 	iommu_cleanup(self->iommu);
 }
 
-static int call(struct iommu *iommu, unsigned long cmd, void *args)
-{
-	return ioctl(iommu->container_fd, cmd, args) ? errno : 0;
-}
-
 /* The call with one field changed fails, and changes nothing. */
 #define EXPECT_FAILURE(cmd, good, field, value, err)			\
 do {									\
 	typeof(good) __args = (good);					\
 									\
 	__args.field = (value);						\
-	EXPECT_EQ(call(self->iommu, cmd, &__args), err) {		\
+	EXPECT_EQ(type1_ioctl(self->iommu, cmd, &__args), err) {		\
 		TH_LOG("with " #field " = " #value);			\
 	}								\
 	EXPECT_UNCHANGED();						\
@@ -100,19 +95,19 @@ do {									\
 
 /* After all the failures, the same call with good values works. */
 #define EXPECT_MAP_WORKS()						\
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &self->map), 0)
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &self->map), 0)
 
 TEST_F_TIMEOUT(failure, capability, RIG_TIMEOUT_S)
 {
 	struct vfio_iommu_type1_info_cap_unpinned cap;
-	struct iommu *empty = iommu_init(VFIO_TYPE1v2_IOMMU);
+	struct iommu *empty = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 
 	EXPECT_EQ(ioctl(empty->container_fd, VFIO_CHECK_EXTENSION,
 			VFIO_TYPE1_UNPINNED_IOMMU), 0);
 	iommu_cleanup(empty);
 	EXPECT_EQ(ioctl(self->iommu->container_fd, VFIO_CHECK_EXTENSION,
 			VFIO_TYPE1_UNPINNED_IOMMU), 1);
-	ASSERT_TRUE(iommu_get_cap(self->iommu,
+	ASSERT_TRUE(type1_get_cap(self->iommu,
 				  VFIO_IOMMU_TYPE1_INFO_CAP_UNPINNED,
 				  &cap, sizeof(cap)));
 	EXPECT_EQ(cap.header.version, 1);
@@ -122,22 +117,27 @@ TEST_F_TIMEOUT(failure, capability, RIG_TIMEOUT_S)
 
 TEST_F_TIMEOUT(failure, map_einval, RIG_TIMEOUT_S)
 {
-	EXPECT_MAP_FAILURE(argsz, sizeof(self->map) - 1, EINVAL);
-	EXPECT_MAP_FAILURE(argsz, 0, EINVAL);
-	EXPECT_MAP_FAILURE(flags, 0, EINVAL);
-	EXPECT_MAP_FAILURE(flags, VFIO_DMA_MAP_FLAG_READ, EINVAL);
-	EXPECT_MAP_FAILURE(flags, VFIO_DMA_MAP_FLAG_WRITE, EINVAL);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS | VFIO_DMA_MAP_FLAG_VADDR, EINVAL);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS | 1U << 31, EINVAL);
-	EXPECT_MAP_FAILURE(iova, RIG_IOVA + 1, EINVAL);
-	EXPECT_MAP_FAILURE(vaddr, self->map.vaddr + 512, EINVAL);
-	EXPECT_MAP_FAILURE(size, MEM_PAGE_SIZE - 1, EINVAL);
-	EXPECT_MAP_FAILURE(size, 0, EINVAL);
-	EXPECT_MAP_FAILURE(iova, -MEM_PAGE_SIZE, EINVAL);
-	EXPECT_MAP_FAILURE(vaddr, -MEM_PAGE_SIZE, EINVAL);
-	EXPECT_MAP_FAILURE(size, -MEM_PAGE_SIZE, EINVAL);
-	EXPECT_MAP_FAILURE(iova, MSI_IOVA, EINVAL);
-	EXPECT_MAP_FAILURE(iova, 1UL << 62, EINVAL);
+	EXPECT_MAP_FAILURE(argsz, sizeof(self->map) - 1, -EINVAL);
+	EXPECT_MAP_FAILURE(argsz, 0, -EINVAL);
+	EXPECT_MAP_FAILURE(flags, 0, -EINVAL);
+	EXPECT_MAP_FAILURE(flags, VFIO_DMA_MAP_FLAG_READ, -EINVAL);
+	EXPECT_MAP_FAILURE(flags, VFIO_DMA_MAP_FLAG_WRITE, -EINVAL);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS | VFIO_DMA_MAP_FLAG_VADDR, -EINVAL);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS | 1U << 31, -EINVAL);
+	EXPECT_MAP_FAILURE(iova, RIG_IOVA + 1, -EINVAL);
+	EXPECT_MAP_FAILURE(vaddr, self->map.vaddr + 512, -EINVAL);
+	EXPECT_MAP_FAILURE(size, MEM_PAGE_SIZE - 1, -EINVAL);
+	EXPECT_MAP_FAILURE(size, 0, -EINVAL);
+	EXPECT_MAP_FAILURE(iova, MSI_IOVA, -EINVAL);
+	EXPECT_MAP_FAILURE(iova, 1UL << 62, -EINVAL);
+	EXPECT_MAP_WORKS();
+}
+
+TEST_F_TIMEOUT(failure, map_eoverflow, RIG_TIMEOUT_S)
+{
+	EXPECT_MAP_FAILURE(iova, -MEM_PAGE_SIZE, -EOVERFLOW);
+	EXPECT_MAP_FAILURE(vaddr, -MEM_PAGE_SIZE, -EOVERFLOW);
+	EXPECT_MAP_FAILURE(size, -MEM_PAGE_SIZE, -EOVERFLOW);
 	EXPECT_MAP_WORKS();
 }
 
@@ -149,16 +149,16 @@ TEST_F_TIMEOUT(failure, map_eexist, RIG_TIMEOUT_S)
 		.size = MEM_PAGE_SIZE,
 	};
 
-	iommu_map(self->iommu, &pinned);
+	type1_map(self->iommu, &pinned);
 	self->state = user_state(self->iommu);
-	EXPECT_MAP_FAILURE(argsz, sizeof(self->map), EEXIST);
-	iommu_unmap(self->iommu, &pinned);
+	EXPECT_MAP_FAILURE(argsz, sizeof(self->map), -EEXIST);
+	type1_unmap(self->iommu, &pinned);
 
 	EXPECT_MAP_WORKS();
 	self->state = user_state(self->iommu);
-	EXPECT_MAP_FAILURE(argsz, sizeof(self->map), EEXIST);
-	EXPECT_MAP_FAILURE(iova, RIG_IOVA + RIG_SIZE - MEM_PAGE_SIZE, EEXIST);
-	EXPECT_EQ(__iommu_map(self->iommu, &pinned), EEXIST);
+	EXPECT_MAP_FAILURE(argsz, sizeof(self->map), -EEXIST);
+	EXPECT_MAP_FAILURE(iova, RIG_IOVA + RIG_SIZE - MEM_PAGE_SIZE, -EEXIST);
+	EXPECT_EQ(__type1_map(self->iommu, &pinned), -EEXIST);
 	EXPECT_UNCHANGED();
 }
 
@@ -166,13 +166,13 @@ TEST_F_TIMEOUT(failure, map_efault, RIG_TIMEOUT_S)
 {
 	void *end = self->mem.vaddr + RIG_SIZE - MEM_PAGE_SIZE;
 
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, (void *)8),
-		  EFAULT);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, (void *)8),
+		  -EFAULT);
 	ASSERT_EQ(munmap(end, MEM_PAGE_SIZE), 0);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EFAULT);
-	EXPECT_MAP_FAILURE(vaddr, 8 * MEM_PAGE_SIZE, EFAULT);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, -EFAULT);
+	EXPECT_MAP_FAILURE(vaddr, 8 * MEM_PAGE_SIZE, -EFAULT);
 	/* The end of the address space, which is 0 as the end of a range. */
-	EXPECT_MAP_FAILURE(vaddr, -self->map.size, EFAULT);
+	EXPECT_MAP_FAILURE(vaddr, -self->map.size, -EFAULT);
 	self->map.size -= MEM_PAGE_SIZE;
 	EXPECT_MAP_WORKS();
 }
@@ -185,10 +185,10 @@ TEST_F_TIMEOUT(failure, map_eopnotsupp, RIG_TIMEOUT_S)
 	int fd;
 
 	ASSERT_EQ(mprotect(hole, MEM_PAGE_SIZE, PROT_READ), 0);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EOPNOTSUPP);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, -EOPNOTSUPP);
 
-	vfio_pci_bar_map(self->device, 0, hole, MEM_PAGE_SIZE);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EOPNOTSUPP);
+	rig_map_bar(self->device, hole);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, -EOPNOTSUPP);
 
 	/* A file system that has pages of its own, unlike tmpfs. */
 	ASSERT_TRUE(mkdtemp(dir) && !mount("ramfs", dir, "ramfs", 0, NULL));
@@ -199,7 +199,7 @@ TEST_F_TIMEOUT(failure, map_eopnotsupp, RIG_TIMEOUT_S)
 	ASSERT_EQ(ftruncate(fd, MEM_PAGE_SIZE), 0);
 	ASSERT_NE(mmap(hole, MEM_PAGE_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_FIXED | MAP_SHARED, fd, 0), MAP_FAILED);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EOPNOTSUPP);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, -EOPNOTSUPP);
 	close(fd);
 
 	ASSERT_NE(mmap(hole, MEM_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_FIXED |
@@ -219,7 +219,7 @@ TEST_F_TIMEOUT(failure, map_enospc, RIG_TIMEOUT_S)
 	vfio_pci_device_cleanup(self->device);
 	iommu_cleanup(self->iommu);
 	ASSERT_EQ(pwrite(fd, one, 1, 0), 1);
-	self->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	self->iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 	self->device = vfio_pci_device_init(device_bdf[0], self->iommu);
 	EXPECT_EQ(pwrite(fd, old, strlen(old), 0), strlen(old));
 	close(fd);
@@ -227,8 +227,8 @@ TEST_F_TIMEOUT(failure, map_enospc, RIG_TIMEOUT_S)
 	EXPECT_MAP_WORKS();
 	self->state = user_state(self->iommu);
 	second.iova += RIG_SIZE;
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &second),
-		  ENOSPC);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &second),
+		  -ENOSPC);
 	EXPECT_UNCHANGED();
 }
 
@@ -238,23 +238,23 @@ TEST_F_TIMEOUT(failure, map_enospc_aliases, RIG_TIMEOUT_S)
 	int n;
 
 	for (n = 0; n < MAX_ALIASES; n++) {
-		ASSERT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map),
+		ASSERT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map),
 			  0);
 		map.iova += RIG_SIZE;
 	}
 	self->state = user_state(self->iommu);
 	EXPECT_FAILURE(VFIO_IOMMU_MAP_DMA_UNPINNED, map, size, MEM_PAGE_SIZE,
-		       ENOSPC);
-	EXPECT_EQ(__iommu_unmap(self->iommu, &(struct dma_region) {
+		       -ENOSPC);
+	EXPECT_EQ(__type1_unmap(self->iommu, &(struct dma_region) {
 					.iova = RIG_IOVA, .size = RIG_SIZE }), 0);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map), 0);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map), 0);
 }
 
 TEST_F_TIMEOUT(failure, map_enomem, RIG_TIMEOUT_S)
 {
 	limit_memlock(status_kib("VmLck") * 1024 / MEM_PAGE_SIZE + 3);
 	/* Two pages for 2 MiB. */
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, ENOMEM);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, -ENOMEM);
 	self->map.size = MEM_HUGE_SIZE;
 	EXPECT_MAP_WORKS();
 }
@@ -289,7 +289,7 @@ TEST_F_TIMEOUT(failure, map_is_not_interrupted, RIG_TIMEOUT_S)
 		before = READ_ONCE(alarms);
 		EXPECT_MAP_WORKS();
 		during = READ_ONCE(alarms) - before;
-		EXPECT_EQ(__iommu_unmap(self->iommu, &(struct dma_region) {
+		EXPECT_EQ(__type1_unmap(self->iommu, &(struct dma_region) {
 						.iova = LARGE_IOVA,
 						.size = LARGE_SIZE }), 0);
 	}
@@ -309,29 +309,29 @@ TEST_F_TIMEOUT(failure, unmap_vaddr_ebusy, RIG_TIMEOUT_S)
 
 	EXPECT_MAP_WORKS();
 	self->state = user_state(self->iommu);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNMAP_DMA, &unmap), EBUSY);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNMAP_DMA, &unmap), -EBUSY);
 	EXPECT_UNCHANGED();
 }
 
 TEST_F_TIMEOUT(failure, register_einval, RIG_TIMEOUT_S)
 {
-	EXPECT_REGISTER_FAILURE(argsz, sizeof(self->reg) - 1, EINVAL);
-	EXPECT_REGISTER_FAILURE(flags, 0, EINVAL);
-	EXPECT_REGISTER_FAILURE(flags, 1U << 4, EINVAL);
+	EXPECT_REGISTER_FAILURE(argsz, sizeof(self->reg) - 1, -EINVAL);
+	EXPECT_REGISTER_FAILURE(flags, 0, -EINVAL);
+	EXPECT_REGISTER_FAILURE(flags, 1U << 4, -EINVAL);
 	EXPECT_REGISTER_FAILURE(flags, VFIO_PIN_BITMAP_FLAG_REGISTER |
-				VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS, EINVAL);
-	EXPECT_REGISTER_FAILURE(vaddr, self->reg.vaddr + 8, EINVAL);
-	EXPECT_REGISTER_FAILURE(vaddr, -MEM_PAGE_SIZE + 1, EINVAL);
-	EXPECT_REGISTER_FAILURE(iova, RIG_IOVA + 512, EINVAL);
-	EXPECT_REGISTER_FAILURE(iova, -MEM_PAGE_SIZE, EINVAL);
-	EXPECT_REGISTER_FAILURE(npages, 0, EINVAL);
-	EXPECT_REGISTER_FAILURE(npages, 1UL << 32, EINVAL);
-	EXPECT_REGISTER_FAILURE(npages, -1UL, EINVAL);
-	EXPECT_REGISTER_FAILURE(limit, 0, EINVAL);
-	EXPECT_REGISTER_FAILURE(limit, RIG_PAGES + 1, EINVAL);
-	EXPECT_REGISTER_FAILURE(limit, -1UL, EINVAL);
-	EXPECT_REGISTER_FAILURE(budget, 2 * self->reg.limit - 1, EINVAL);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+				VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS, -EINVAL);
+	EXPECT_REGISTER_FAILURE(vaddr, self->reg.vaddr + 8, -EINVAL);
+	EXPECT_REGISTER_FAILURE(vaddr, -MEM_PAGE_SIZE + 1, -EINVAL);
+	EXPECT_REGISTER_FAILURE(iova, RIG_IOVA + 512, -EINVAL);
+	EXPECT_REGISTER_FAILURE(iova, -MEM_PAGE_SIZE, -EINVAL);
+	EXPECT_REGISTER_FAILURE(npages, 0, -EINVAL);
+	EXPECT_REGISTER_FAILURE(npages, 1UL << 32, -EINVAL);
+	EXPECT_REGISTER_FAILURE(npages, -1UL, -EINVAL);
+	EXPECT_REGISTER_FAILURE(limit, 0, -EINVAL);
+	EXPECT_REGISTER_FAILURE(limit, RIG_PAGES + 1, -EINVAL);
+	EXPECT_REGISTER_FAILURE(limit, -1UL, -EINVAL);
+	EXPECT_REGISTER_FAILURE(budget, 2 * self->reg.limit - 1, -EINVAL);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 }
 
 TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
@@ -344,7 +344,7 @@ TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 	struct vfio_iommu_type1_pin_bitmap other;
 	size_t n;
 
-	ASSERT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+	ASSERT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 	self->state = user_state(self->iommu);
 	for (n = 0; n < ARRAY_SIZE(flags); n++) {
 		other = (struct vfio_iommu_type1_pin_bitmap) {
@@ -352,14 +352,14 @@ TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 			.flags = flags[n],
 		};
 #define EXPECT_OTHER_FAILURE(field, value) \
-	EXPECT_FAILURE(VFIO_IOMMU_PIN_BITMAP, other, field, value, EINVAL)
+	EXPECT_FAILURE(VFIO_IOMMU_PIN_BITMAP, other, field, value, -EINVAL)
 		EXPECT_OTHER_FAILURE(argsz, 8);
 		EXPECT_OTHER_FAILURE(vaddr, self->reg.vaddr);
 		EXPECT_OTHER_FAILURE(iova, MEM_PAGE_SIZE);
 		EXPECT_OTHER_FAILURE(npages, 1);
 		EXPECT_OTHER_FAILURE(limit, 1);
 		EXPECT_OTHER_FAILURE(budget, 2);
-		EXPECT_EQ(__iommu_pin_bitmap(self->iommu, flags[n]), 0);
+		EXPECT_EQ(__type1_pin_bitmap(self->iommu, flags[n]), 0);
 		if (flags[n] != VFIO_PIN_BITMAP_FLAG_UNREGISTER)
 			EXPECT_UNCHANGED();
 	}
@@ -367,32 +367,32 @@ TEST_F_TIMEOUT(failure, other_flags_einval, RIG_TIMEOUT_S)
 
 TEST_F_TIMEOUT(failure, register_eexist, RIG_TIMEOUT_S)
 {
-	ASSERT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+	ASSERT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 	self->state = user_state(self->iommu);
-	EXPECT_REGISTER_FAILURE(flags, VFIO_PIN_BITMAP_FLAG_REGISTER, EEXIST);
-	EXPECT_REGISTER_FAILURE(limit, 2, EEXIST);
-	EXPECT_REGISTER_FAILURE(budget, 2, EEXIST);
+	EXPECT_REGISTER_FAILURE(flags, VFIO_PIN_BITMAP_FLAG_REGISTER, -EEXIST);
+	EXPECT_REGISTER_FAILURE(limit, 2, -EEXIST);
+	EXPECT_REGISTER_FAILURE(budget, 2, -EEXIST);
 }
 
 TEST_F_TIMEOUT(failure, not_registered_enoent, RIG_TIMEOUT_S)
 {
-	EXPECT_EQ(__iommu_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS),
-		  ENOENT);
-	EXPECT_EQ(__iommu_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS),
-		  ENOENT);
-	EXPECT_EQ(__iommu_pin_bitmap(self->iommu,
-				     VFIO_PIN_BITMAP_FLAG_UNREGISTER), ENOENT);
+	EXPECT_EQ(__type1_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS),
+		  -ENOENT);
+	EXPECT_EQ(__type1_pin_bitmap(self->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS),
+		  -ENOENT);
+	EXPECT_EQ(__type1_pin_bitmap(self->iommu,
+				     VFIO_PIN_BITMAP_FLAG_UNREGISTER), -ENOENT);
 	EXPECT_UNCHANGED();
 }
 
 TEST_F_TIMEOUT(failure, register_efault, RIG_TIMEOUT_S)
 {
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, (void *)8), EFAULT);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, (void *)8), -EFAULT);
 	EXPECT_UNCHANGED();
 	/* The second page of the bitmap is not there. */
 	ASSERT_EQ(munmap(self->bitmap.vaddr + MEM_PAGE_SIZE, MEM_PAGE_SIZE), 0);
-	EXPECT_REGISTER_FAILURE(npages, 8 * MEM_PAGE_SIZE + 1, EFAULT);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+	EXPECT_REGISTER_FAILURE(npages, 8 * MEM_PAGE_SIZE + 1, -EFAULT);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 }
 
 TEST_F_TIMEOUT(failure, register_enomem, RIG_TIMEOUT_S)
@@ -400,9 +400,9 @@ TEST_F_TIMEOUT(failure, register_enomem, RIG_TIMEOUT_S)
 	/* Twice the limit and a page of bits; the budget costs nothing. */
 	limit_memlock(status_kib("VmLck") * 1024 / MEM_PAGE_SIZE + 20);
 	self->reg.budget = RIG_PAGES;
-	EXPECT_REGISTER_FAILURE(limit, 10, ENOMEM);
+	EXPECT_REGISTER_FAILURE(limit, 10, -ENOMEM);
 	self->reg.limit = 9;
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 }
 
 TEST_F_TIMEOUT(failure, old_type1, RIG_TIMEOUT_S)
@@ -415,16 +415,16 @@ TEST_F_TIMEOUT(failure, old_type1, RIG_TIMEOUT_S)
 
 	vfio_pci_device_cleanup(self->device);
 	iommu_cleanup(self->iommu);
-	self->iommu = iommu_init(VFIO_TYPE1_IOMMU);
+	self->iommu = iommu_init(MODE_VFIO_TYPE1_IOMMU);
 	self->device = vfio_pci_device_init(device_bdf[0], self->iommu);
 	EXPECT_EQ(ioctl(self->iommu->container_fd, VFIO_CHECK_EXTENSION,
 			VFIO_TYPE1_UNPINNED_IOMMU), 0);
-	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, EINVAL);
-	EXPECT_REGISTER_FAILURE(limit, 1, EOPNOTSUPP);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &eventfd),
-		  EOPNOTSUPP);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats),
-		  EOPNOTSUPP);
+	EXPECT_MAP_FAILURE(flags, MAP_FLAGS, -EINVAL);
+	EXPECT_REGISTER_FAILURE(limit, 1, -EOPNOTSUPP);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &eventfd),
+		  -EOPNOTSUPP);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats),
+		  -EOPNOTSUPP);
 }
 
 TEST_F_TIMEOUT(failure, eventfd, RIG_TIMEOUT_S)
@@ -439,15 +439,15 @@ TEST_F_TIMEOUT(failure, eventfd, RIG_TIMEOUT_S)
 	ASSERT_GE(fd, 0);
 #define EXPECT_EVENTFD_FAILURE(field, value, err) \
 	EXPECT_FAILURE(VFIO_IOMMU_UNPINNED_EVENTFD, good, field, value, err)
-	EXPECT_EVENTFD_FAILURE(argsz, sizeof(good) - 1, EINVAL);
-	EXPECT_EVENTFD_FAILURE(flags, 1, EINVAL);
-	EXPECT_EVENTFD_FAILURE(reserved, 1, EINVAL);
-	EXPECT_EVENTFD_FAILURE(fd, -2, EINVAL);
-	EXPECT_EVENTFD_FAILURE(fd, fd, EINVAL);
-	EXPECT_EVENTFD_FAILURE(fd, 1000000, EBADF);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, (void *)8),
-		  EFAULT);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &good), 0);
+	EXPECT_EVENTFD_FAILURE(argsz, sizeof(good) - 1, -EINVAL);
+	EXPECT_EVENTFD_FAILURE(flags, 1, -EINVAL);
+	EXPECT_EVENTFD_FAILURE(reserved, 1, -EINVAL);
+	EXPECT_EVENTFD_FAILURE(fd, -2, -EINVAL);
+	EXPECT_EVENTFD_FAILURE(fd, fd, -EINVAL);
+	EXPECT_EVENTFD_FAILURE(fd, 1000000, -EBADF);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, (void *)8),
+		  -EFAULT);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &good), 0);
 	EXPECT_UNCHANGED();
 	close(good.fd);
 	close(fd);
@@ -459,15 +459,15 @@ TEST_F_TIMEOUT(failure, stats, RIG_TIMEOUT_S)
 	const size_t least = offsetof(struct vfio_iommu_type1_unpinned_stats,
 				      leaves);
 
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), ENOENT);
-	ASSERT_EQ(call(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), -ENOENT);
+	ASSERT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_PIN_BITMAP, &self->reg), 0);
 	self->state = user_state(self->iommu);
 	stats.argsz = least - 1;
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), EINVAL);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), -EINVAL);
 	stats.argsz = least;
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), 0);
-	EXPECT_EQ(call(self->iommu, VFIO_IOMMU_UNPINNED_STATS, (void *)8),
-		  EFAULT);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_STATS, &stats), 0);
+	EXPECT_EQ(type1_ioctl(self->iommu, VFIO_IOMMU_UNPINNED_STATS, (void *)8),
+		  -EFAULT);
 	EXPECT_UNCHANGED();
 }
 

@@ -23,8 +23,7 @@ static int set_eventfd(struct iommu *iommu, int fd)
 		.fd = fd,
 	};
 
-	return ioctl(iommu->container_fd, VFIO_IOMMU_UNPINNED_EVENTFD, &args) ?
-		errno : 0;
+	return type1_ioctl(iommu, VFIO_IOMMU_UNPINNED_EVENTFD, &args);
 }
 
 static int get_stats(struct iommu *iommu,
@@ -32,8 +31,7 @@ static int get_stats(struct iommu *iommu,
 {
 	memset(stats, 0xff, sizeof(*stats));
 	stats->argsz = argsz;
-	return ioctl(iommu->container_fd, VFIO_IOMMU_UNPINNED_STATS, stats) ?
-		errno : 0;
+	return type1_ioctl(iommu, VFIO_IOMMU_UNPINNED_STATS, stats);
 }
 
 /* Wait, for a limited time, for a signal. How many there were, 0 for none. */
@@ -44,7 +42,7 @@ static u64 wait_signal(int fd, int timeout_ms)
 
 	if (poll(&pollfd, 1, timeout_ms) != 1)
 		return 0;
-	TEST_ASSERT(read(fd, &count, sizeof(count)) == sizeof(count), "read");
+	VFIO_ASSERT_TRUE(read(fd, &count, sizeof(count)) == sizeof(count), "read");
 	return count;
 }
 
@@ -216,9 +214,9 @@ TEST_F_TIMEOUT(event, stats_size, RIG_TIMEOUT_S)
 	struct vfio_iommu_type1_unpinned_stats stats, untouched;
 
 	memset(&untouched, 0xff, sizeof(untouched));
-	EXPECT_EQ(get_stats(self->rig.iommu, &stats, sizeof(stats)), ENOENT);
+	EXPECT_EQ(get_stats(self->rig.iommu, &stats, sizeof(stats)), -ENOENT);
 	rig_map(&self->rig);
-	EXPECT_EQ(get_stats(self->rig.iommu, &stats, small - 1), EINVAL);
+	EXPECT_EQ(get_stats(self->rig.iommu, &stats, small - 1), -EINVAL);
 	ASSERT_EQ(get_stats(self->rig.iommu, &stats, small), 0);
 	EXPECT_EQ(stats.argsz, sizeof(stats));
 	EXPECT_EQ(stats.dma_faults, 0);
@@ -229,7 +227,7 @@ TEST_F_TIMEOUT(event, stats_size, RIG_TIMEOUT_S)
 	EXPECT_EQ(stats.leaves, 1);
 	EXPECT_EQ(stats.populates, 1);
 	rig_unmap(&self->rig);
-	EXPECT_EQ(get_stats(self->rig.iommu, &stats, sizeof(stats)), ENOENT);
+	EXPECT_EQ(get_stats(self->rig.iommu, &stats, sizeof(stats)), -ENOENT);
 }
 
 int main(int argc, char *argv[])

@@ -14,8 +14,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <libvfio/cgroup.h>
-#include <libvfio/hostile.h>
+#include <libvfio/child.h>
+#include <libvfio/memcg.h>
 #include <libvfio/shadow.h>
 #include <libvfio/unpinned.h>
 
@@ -28,82 +28,12 @@
 
 static const char *program;
 
-/* A process of its own, with pipes: what it says, and when it shall go on. */
-struct victim {
-	pid_t pid;
-	int says;
-	int go;
-};
-
-/* For the child, where the other ends are. */
-static int say_fd, go_fd;
-
-static void say(char byte)
-{
-	TEST_ASSERT(write(say_fd, &byte, 1) == 1, "write");
-}
-
-/* Until the other side closes its end. */
-static void wait_for_go(void)
-{
-	char byte;
-
-	TEST_ASSERT(!read(go_fd, &byte, 1), "read");
-}
-
-static void start_victim(struct victim *victim, void (*fn)(void *), void *data)
-{
-	int says[2], go[2];
-
-	TEST_ASSERT(!pipe(says) && !pipe(go), "pipe");
-	victim->pid = fork();
-	TEST_ASSERT(victim->pid >= 0, "fork");
-	if (!victim->pid) {
-		close(says[0]);
-		close(go[1]);
-		say_fd = says[1];
-		go_fd = go[0];
-		fn(data);
-		exit(0);
-	}
-	close(says[1]);
-	close(go[0]);
-	victim->says = says[0];
-	victim->go = go[1];
-}
-
-/* The next byte that it says, 0 when it says no more. */
-static char hear(struct victim *victim)
-{
-	char byte = 0;
-
-	TEST_ASSERT(read(victim->says, &byte, 1) >= 0, "read");
-	return byte;
-}
-
-static void let_go(struct victim *victim)
-{
-	if (victim->go >= 0)
-		close(victim->go);
-	victim->go = -1;
-}
-
-static int end_victim(struct victim *victim)
-{
-	int status;
-
-	let_go(victim);
-	close(victim->says);
-	TEST_ASSERT(waitpid(victim->pid, &status, 0) == victim->pid, "waitpid");
-	return status;
-}
-
 /* A device, a guest and mappings; half of the pages that are there are marked. */
 static void set_up(struct rig *rig, enum mem_kind kind)
 {
 	u64 page;
 
-	TEST_ASSERT(!rig_init(rig, kind), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(rig, kind), "the device is not free");
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
 	rig_enable_marks(rig);
@@ -151,31 +81,31 @@ FIXTURE_TEARDOWN(end)
 {
 	struct rig rig;
 
-	TEST_ASSERT(vmstat_pins() == self->pins, "%ld pins are left",
-		    vmstat_pins() - self->pins);
-	TEST_ASSERT(!rig_init(&rig, variant->kind), "the device is not free");
+	VFIO_ASSERT_TRUE(vmstat_pins() == self->pins, "%ld pins are left",
+			 vmstat_pins() - self->pins);
+	VFIO_ASSERT_TRUE(!rig_init(&rig, variant->kind), "the device is not free");
 	rig_map(&rig);
-	TEST_ASSERT(rig_dma_write_blocked(&rig, 0), "a leaf is left");
+	VFIO_ASSERT_TRUE(rig_dma_write_blocked(&rig, 0), "a leaf is left");
 	guest_touch(rig.guest, rig_iova(0));
-	TEST_ASSERT(rig_dma_works(&rig, 0), "no DMA");
+	VFIO_ASSERT_TRUE(rig_dma_works(&rig, 0), "no DMA");
 	rig_cleanup(&rig);
 }
 
-static bool is_alive(struct victim *victim)
+static bool is_alive(struct child *victim)
 {
 	return stat_of(victim->pid, "leaves") == 2 * MARKED_PAGES &&
 	       stat_of(victim->pid, "late_pins") == MARKED_PAGES;
 }
 
 /* Its memory is gone, whatever else there is. */
-static bool is_bare(struct victim *victim)
+static bool is_bare(struct child *victim)
 {
 	return stat_of(victim->pid, "leaves") == 0 &&
 	       stat_of(victim->pid, "late_pins") == 0 &&
 	       stat_of(victim->pid, "forced_zaps") == MARKED_PAGES;
 }
 
-static bool is_gone(struct victim *victim, s64 pins)
+static bool is_gone(struct child *victim, s64 pins)
 {
 	return stat_wait_of(victim->pid, "leaves", -1) == -1 &&
 	       vmstat_pins() == pins;
@@ -193,32 +123,35 @@ static void set_up_and_wait(void *data)
 TEST_F_TIMEOUT(end, exit, RIG_TIMEOUT_S)
 {
 	enum mem_kind kind = variant->kind;
-	struct victim victim;
+	struct child victim;
 
-	start_victim(&victim, set_up_and_wait, &kind);
-	ASSERT_EQ(hear(&victim), 'r');
+	child_start(&victim, set_up_and_wait, &kind);
+	ASSERT_EQ(child_hear(&victim), 'r');
 	EXPECT_TRUE(is_alive(&victim));
-	EXPECT_EQ(end_victim(&victim), 0);
+	EXPECT_EQ(child_wait(&victim), 0);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 }
 
 static void set_up_and_exec(void *data)
 {
+	struct child_files files = child_files();
 	char say_arg[16], go_arg[16];
 	struct rig rig;
 
 	set_up(&rig, *(enum mem_kind *)data);
 	say('r');
-	snprintf(say_arg, sizeof(say_arg), "%d", say_fd);
-	snprintf(go_arg, sizeof(go_arg), "%d", go_fd);
+	snprintf(say_arg, sizeof(say_arg), "%d", files.say);
+	snprintf(go_arg, sizeof(go_arg), "%d", files.go);
 	execl(program, program, HOLDER, say_arg, go_arg, NULL);
 }
 
 /* After exec() the container and the group are open; the memory is gone. */
 static int hold_files(char *argv[])
 {
-	say_fd = atoi(argv[2]);
-	go_fd = atoi(argv[3]);
+	child_take_files((struct child_files) {
+		.say = atoi(argv[2]),
+		.go = atoi(argv[3]),
+	});
 	say('x');
 	wait_for_go();
 	return 0;
@@ -227,13 +160,13 @@ static int hold_files(char *argv[])
 TEST_F_TIMEOUT(end, exec, RIG_TIMEOUT_S)
 {
 	enum mem_kind kind = variant->kind;
-	struct victim victim;
+	struct child victim;
 
-	start_victim(&victim, set_up_and_exec, &kind);
-	ASSERT_EQ(hear(&victim), 'r');
-	ASSERT_EQ(hear(&victim), 'x');
+	child_start(&victim, set_up_and_exec, &kind);
+	ASSERT_EQ(child_hear(&victim), 'r');
+	ASSERT_EQ(child_hear(&victim), 'x');
 	EXPECT_TRUE(is_bare(&victim));
-	EXPECT_EQ(end_victim(&victim), 0);
+	EXPECT_EQ(child_wait(&victim), 0);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 }
 
@@ -271,15 +204,15 @@ TEST_F_TIMEOUT(end, killed_at_any_moment, 2 * RIG_TIMEOUT_S)
 {
 	struct shadow random = { .random = shadow_seed() ?: 1 };
 	enum mem_kind kind = variant->kind;
-	struct victim victim;
+	struct child victim;
 	int n;
 
 	for (n = 0; n < KILLS * shadow_rounds(); n++) {
-		start_victim(&victim, churn, &kind);
-		ASSERT_EQ(hear(&victim), 'r');
+		child_start(&victim, churn, &kind);
+		ASSERT_EQ(child_hear(&victim), 'r');
 		usleep(shadow_random(&random, KILL_WITHIN_MS) * 1000);
 		ASSERT_EQ(kill(victim.pid, SIGKILL), 0);
-		EXPECT_EQ(WTERMSIG(end_victim(&victim)), SIGKILL);
+		EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
 		EXPECT_TRUE(is_gone(&victim, self->pins));
 	}
 }
@@ -295,7 +228,7 @@ static void set_up_and_eat(void *data)
 	wait_for_go();
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(memory != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(memory != MAP_FAILED, "mmap");
 	for (n = 0; n < size; n += MEM_PAGE_SIZE)
 		WRITE_ONCE(memory[n], 1);
 }
@@ -303,23 +236,23 @@ static void set_up_and_eat(void *data)
 TEST_F_TIMEOUT(end, killed_for_memory, RIG_TIMEOUT_S)
 {
 	enum mem_kind kind = variant->kind;
-	const char *missing = cgroup_enter();
-	struct victim victim;
+	char *cgroup = memcg_join();
+	struct child victim;
 
-	if (missing)
-		SKIP(return, "%s", missing);
+	if (!cgroup)
+		SKIP(return, NO_MEMCG);
 	/* All of the cgroup's processes have to fit, but for the victim's meal. */
-	EXPECT_EQ(cgroup_write("memory.oom.group", "0"), 0);
-	EXPECT_EQ(cgroup_write("memory.swap.max", "0"), 0);
-	start_victim(&victim, set_up_and_eat, &kind);
-	ASSERT_EQ(hear(&victim), 'r');
+	memcg_set(cgroup, "memory.oom.group", 0);
+	memcg_set(cgroup, "memory.swap.max", 0);
+	child_start(&victim, set_up_and_eat, &kind);
+	ASSERT_EQ(child_hear(&victim), 'r');
 	EXPECT_TRUE(is_alive(&victim));
-	EXPECT_EQ(cgroup_write("memory.max", "64M"), 0);
-	let_go(&victim);
-	EXPECT_EQ(WTERMSIG(end_victim(&victim)), SIGKILL);
-	EXPECT_EQ(cgroup_stat("memory.events", "oom_kill"), 1);
+	memcg_set(cgroup, "memory.max", 64 << 20);
+	child_let_go(&victim);
+	EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
+	EXPECT_EQ(memcg_get_key(cgroup, "memory.events", "oom_kill"), 1);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
-	cgroup_leave();
+	memcg_leave(cgroup);
 }
 
 #define ROOM		(RIG_SIZE / 4)	/* less than what is marked */
@@ -336,7 +269,7 @@ static void mark_all(void *data)
 	struct rig rig;
 
 	memcg_enter(marker->cgroup);
-	TEST_ASSERT(!rig_init(&rig, marker->kind), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(&rig, marker->kind), "the device is not free");
 	rig_map(&rig);
 	rig_register(&rig, RIG_PAGES);
 	say('r');
@@ -367,18 +300,18 @@ TEST_F_TIMEOUT(end, not_killed_for_marks, RIG_TIMEOUT_S)
 		.kind = variant->kind,
 		.cgroup = memcg_create(NULL, "vfio-selftest"),
 	};
-	struct victim victim;
+	struct child victim;
 	s64 used, populated;
 
 	if (!marker.cgroup)
 		SKIP(return, NO_MEMCG);
 	memcg_set(marker.cgroup, "memory.swap.max", 0);
-	start_victim(&victim, mark_all, &marker);
-	ASSERT_EQ(hear(&victim), 'r');
+	child_start(&victim, mark_all, &marker);
+	ASSERT_EQ(child_hear(&victim), 'r');
 	used = memcg_get(marker.cgroup, "memory.current");
 	memcg_set(marker.cgroup, "memory.max", used + ROOM);
-	let_go(&victim);
-	ASSERT_EQ(hear(&victim), 't');
+	child_let_go(&victim);
+	ASSERT_EQ(child_hear(&victim), 't');
 	populated = populated_at_last(victim.pid);
 	EXPECT_GT(populated, 0);
 	EXPECT_LT(populated, (s64)RIG_PAGES);
@@ -388,7 +321,7 @@ TEST_F_TIMEOUT(end, not_killed_for_marks, RIG_TIMEOUT_S)
 	EXPECT_EQ(stat_wait_of(victim.pid, "worker_populates", RIG_PAGES),
 		  RIG_PAGES);
 	ASSERT_EQ(kill(victim.pid, SIGKILL), 0);
-	EXPECT_EQ(WTERMSIG(end_victim(&victim)), SIGKILL);
+	EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 	memcg_destroy(marker.cgroup);
 }
@@ -401,15 +334,15 @@ TEST_F_TIMEOUT(end, reaped, RIG_TIMEOUT_S)
 {
 	struct sched_param param = { .sched_priority = 1 };
 	enum mem_kind kind = variant->kind;
-	struct victim victim;
+	struct child victim;
 	cpu_set_t one;
 	int pidfd;
 
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
 	ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
-	start_victim(&victim, set_up_and_wait, &kind);
-	ASSERT_EQ(hear(&victim), 'r');
+	child_start(&victim, set_up_and_wait, &kind);
+	ASSERT_EQ(child_hear(&victim), 'r');
 	EXPECT_TRUE(is_alive(&victim));
 	pidfd = syscall(SYS_pidfd_open, victim.pid, 0);
 	ASSERT_GE(pidfd, 0);
@@ -423,7 +356,7 @@ TEST_F_TIMEOUT(end, reaped, RIG_TIMEOUT_S)
 						is_alive(&victim));
 	param.sched_priority = 0;
 	ASSERT_EQ(sched_setscheduler(0, SCHED_OTHER, &param), 0);
-	EXPECT_EQ(WTERMSIG(end_victim(&victim)), SIGKILL);
+	EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
 	close(pidfd);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 }
@@ -442,15 +375,15 @@ static void inherit(struct rig *rig)
 	/* The device gets at nothing of what the parent had. */
 	if (rig->mem.kind == MEM_MEMFD) {
 		WRITE_ONCE(*(u32 *)rig->mem.vaddr, value);
-		TEST_ASSERT(rig_dma_write_blocked(rig, 0), "a leaf is left");
-		TEST_ASSERT(READ_ONCE(*(u32 *)rig->mem.vaddr) == value,
-			    "memory has changed");
+		VFIO_ASSERT_TRUE(rig_dma_write_blocked(rig, 0), "a leaf is left");
+		VFIO_ASSERT_TRUE(READ_ONCE(*(u32 *)rig->mem.vaddr) == value,
+				 "memory has changed");
 	}
 	/* But the heir can unmap that, and map what it has itself. */
-	TEST_ASSERT(!__iommu_unmap(rig->iommu, &rig->region), "unmap");
+	VFIO_ASSERT_TRUE(!__type1_unmap(rig->iommu, &rig->region), "unmap");
 	mem_alloc(&mem, MEM_ANON, MEM_HUGE_SIZE);
 	own.vaddr = mem.vaddr;
-	TEST_ASSERT(!__iommu_map_unpinned(rig->iommu, &own), "map");
+	VFIO_ASSERT_TRUE(!__type1_map_unpinned(rig->iommu, &own), "map");
 	say('h');
 }
 
@@ -461,7 +394,7 @@ static void set_up_and_leave_heir(void *data)
 
 	set_up(&rig, *(enum mem_kind *)data);
 	heir = fork();
-	TEST_ASSERT(heir >= 0, "fork");
+	VFIO_ASSERT_TRUE(heir >= 0, "fork");
 	if (!heir) {
 		inherit(&rig);
 		exit(0);
@@ -472,18 +405,18 @@ static void set_up_and_leave_heir(void *data)
 TEST_F_TIMEOUT(end, container_outlives_the_memory, RIG_TIMEOUT_S)
 {
 	enum mem_kind kind = variant->kind;
-	struct victim victim;
+	struct child victim;
 	int status;
 
-	start_victim(&victim, set_up_and_leave_heir, &kind);
-	ASSERT_EQ(hear(&victim), 'r');
+	child_start(&victim, set_up_and_leave_heir, &kind);
+	ASSERT_EQ(child_hear(&victim), 'r');
 	ASSERT_EQ(waitpid(victim.pid, &status, 0), victim.pid);
 	EXPECT_EQ(status, 0);
 	EXPECT_TRUE(is_bare(&victim));
 
-	let_go(&victim);
-	EXPECT_EQ(hear(&victim), 'h');
-	EXPECT_EQ(hear(&victim), 0);
+	child_let_go(&victim);
+	EXPECT_EQ(child_hear(&victim), 'h');
+	EXPECT_EQ(child_hear(&victim), 0);
 	close(victim.says);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 }

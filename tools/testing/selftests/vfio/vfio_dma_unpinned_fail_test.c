@@ -13,6 +13,7 @@
 #include <libvfio/hostile.h>
 #include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
+#include <libvfio/vfio_group.h>
 #include <libvfio/vfio_pin_device.h>
 
 #include "kselftest_harness.h"
@@ -68,7 +69,7 @@ static void arm(unsigned int nth)
 	char text[16];
 	int len = snprintf(text, sizeof(text), "%u", nth);
 
-	TEST_ASSERT(write(fail_nth_fd, text, len) == len, FAIL_NTH);
+	VFIO_ASSERT_TRUE(write(fail_nth_fd, text, len) == len, FAIL_NTH);
 }
 
 /* Returns whether it has come to that. Doesn't change errno. */
@@ -77,7 +78,7 @@ static bool disarm(void)
 	char text[16] = "";
 	int err = errno;
 
-	TEST_ASSERT(pread(fail_nth_fd, text, sizeof(text) - 1, 0) > 0, FAIL_NTH);
+	VFIO_ASSERT_TRUE(pread(fail_nth_fd, text, sizeof(text) - 1, 0) > 0, FAIL_NTH);
 	arm(0);
 	errno = err;
 	return !atoi(text);
@@ -104,7 +105,7 @@ FIXTURE_TEARDOWN(fail)
 
 /*
  * Do @call with each of its allocations failing in turn. @check verifies a
- * success, @undo undoes it; a failure is ENOMEM or @other.
+ * success, @undo undoes it; a failure is -ENOMEM or @other.
  */
 #define SWEEP(call, check, undo, other)					\
 do {									\
@@ -122,9 +123,9 @@ do {									\
 		if (__err) {						\
 			self->failed++;					\
 			ASSERT_TRUE(__injected);			\
-			ASSERT_TRUE(__err == ENOMEM || __err == (other)) { \
+			ASSERT_TRUE(__err == -ENOMEM || __err == (other)) { \
 				TH_LOG("allocation %u: %s", __nth,	\
-				       strerror(__err));		\
+				       strerror(-__err));		\
 			}						\
 		} else {						\
 			check;						\
@@ -148,8 +149,8 @@ TEST_F_TIMEOUT(fail, map, 4 * RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
 
-	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
-	      check_touch(_metadata, rig, 0), rig_unmap(rig), ENOMEM);
+	SWEEP(__type1_map_unpinned(rig->iommu, &rig->region),
+	      check_touch(_metadata, rig, 0), rig_unmap(rig), -ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
@@ -172,9 +173,9 @@ TEST_F_TIMEOUT(fail, map_populates, 10 * RIG_TIMEOUT_S)
 	rig_enable_marks(rig);
 	for (page = 0; page < MARKED; page++)
 		guest_mark(rig->guest, page);
-	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
+	SWEEP(__type1_map_unpinned(rig->iommu, &rig->region),
 	      EXPECT_EQ(stat_wait("leaves", MARKED), MARKED),
-	      unmap_and_discard(rig), ENOMEM);
+	      unmap_and_discard(rig), -ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	rig_map(rig);
 	EXPECT_EQ(stat_wait("leaves", MARKED), MARKED);
@@ -186,11 +187,11 @@ TEST_F_TIMEOUT(fail, register, 4 * RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 
 	rig_map(rig);
-	SWEEP(__iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr,
+	SWEEP(__type1_register_bitmap(rig->iommu, rig->bitmap.vaddr,
 				      &rig->region, RIG_PAGES),
 	      EXPECT_EQ(stat_get("limit"), RIG_PAGES),
-	      iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER),
-	      ENOMEM);
+	      type1_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER),
+	      -ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	rig_register(rig, RIG_PAGES);
 	rig_enable_marks(rig);
@@ -209,20 +210,20 @@ TEST_F_TIMEOUT(fail, unmap, RIG_TIMEOUT_S)
 		rig_map(rig);
 		guest_touch(rig->guest, rig_iova(0));
 		arm(nth);
-		EXPECT_EQ(__iommu_unmap(rig->iommu, &rig->region), 0);
+		EXPECT_EQ(__type1_unmap(rig->iommu, &rig->region), 0);
 		EXPECT_FALSE(disarm());
 	}
 }
 
 static int start_tracking(struct rig *rig)
 {
-	return __iommu_dirty_tracking(rig->iommu,
+	return __type1_dirty_tracking(rig->iommu,
 				      VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 }
 
 static void stop_tracking(struct rig *rig)
 {
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
 }
 
 TEST_F_TIMEOUT(fail, start_dirty_tracking, 4 * RIG_TIMEOUT_S)
@@ -232,12 +233,12 @@ TEST_F_TIMEOUT(fail, start_dirty_tracking, 4 * RIG_TIMEOUT_S)
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(3));
 	SWEEP(start_tracking(rig), EXPECT_RIG_DIRTY(rig, 3), stop_tracking(rig),
-	      ENOMEM);
+	      -ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	EXPECT_TRUE(rig_dma_works(rig, 3));
 	/* None of the failed ones has left it on. */
-	EXPECT_EQ(__iommu_dirty_get(rig->iommu, &rig->region, &(struct dirty){}),
-		  EINVAL);
+	EXPECT_EQ(__type1_dirty_get(rig->iommu, &rig->region, &(struct dirty){}),
+		  -EINVAL);
 }
 
 TEST_F_TIMEOUT(fail, map_while_tracked, 4 * RIG_TIMEOUT_S)
@@ -245,23 +246,21 @@ TEST_F_TIMEOUT(fail, map_while_tracked, 4 * RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 
 	ASSERT_EQ(start_tracking(rig), 0);
-	SWEEP(__iommu_map_unpinned(rig->iommu, &rig->region),
+	SWEEP(__type1_map_unpinned(rig->iommu, &rig->region),
 	      guest_touch(rig->guest, rig_iova(0)); EXPECT_RIG_DIRTY(rig, 0),
-	      rig_unmap(rig), ENOMEM);
+	      rig_unmap(rig), -ENOMEM);
 	EXPECT_GT(self->failed, 0);
 	stop_tracking(rig);
 }
 
 static int attach(FIXTURE_DATA(fail) * self)
 {
-	return ioctl(self->group_fd, VFIO_GROUP_SET_CONTAINER,
-		     &self->rig.iommu->container_fd) ? errno : 0;
+	return vfio_group_set_container(self->group_fd, self->rig.iommu);
 }
 
 static void detach(FIXTURE_DATA(fail) * self)
 {
-	TEST_ASSERT(!ioctl(self->group_fd, VFIO_GROUP_UNSET_CONTAINER),
-		    "VFIO_GROUP_UNSET_CONTAINER");
+	vfio_group_unset_container(self->group_fd);
 }
 
 /* A second device, with a domain of its own, to a container with mappings */
@@ -276,7 +275,7 @@ TEST_F_TIMEOUT(fail, attach, 4 * RIG_TIMEOUT_S)
 	self->group_fd = vfio_group_open("pci", device_bdf[1]);
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
-	SWEEP(attach(self), EXPECT_EQ(stat_get("leaves"), 1), detach(self), EIO);
+	SWEEP(attach(self), EXPECT_EQ(stat_get("leaves"), 1), detach(self), -EIO);
 	separate_domains(false);
 	EXPECT_GT(self->failed, 0);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
@@ -315,13 +314,13 @@ TEST_F_TIMEOUT(fail, pin_pages, 4 * RIG_TIMEOUT_S)
 	rig_map(rig);
 	SWEEP(__vfio_pin_page(&device, rig_iova(0), &frame),
 	      check_pinned(_metadata, rig, &self->state, frame),
-	      unpin_and_discard(&device, rig), ENOMEM);
+	      unpin_and_discard(&device, rig), -ENOMEM);
 	EXPECT_GT(self->failed, 0);
 
 	guest_touch(rig->guest, rig_iova(0));
 	SWEEP(__vfio_pin_page(&device, rig_iova(0), &frame),
 	      check_pinned(_metadata, rig, &self->state, frame),
-	      vfio_unpin_page(&device, rig_iova(0)), ENOMEM);
+	      vfio_unpin_page(&device, rig_iova(0)), -ENOMEM);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 	vfio_pin_page(&device, rig_iova(0));
 	vfio_pin_device_cleanup(&device);
@@ -358,7 +357,7 @@ TEST_F_TIMEOUT(fail, touch, 4 * RIG_TIMEOUT_S)
 		self->injected += touch_injected;
 		self->failed += !!err;
 		ASSERT_TRUE(!err || touch_injected);
-		ASSERT_TRUE(!err || err == EFAULT || err == ENOMEM);
+		ASSERT_TRUE(!err || err == -EFAULT || err == -ENOMEM);
 		EXPECT_EQ(stat_get("leaves"), !err);
 		check_touch(_metadata, rig, 0);
 	} while (touch_injected);

@@ -34,7 +34,7 @@
 
 #define RW	(VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
 
-/* Reasons why a call may fail, as a set of errnos; EOPNOTSUPP is above 64. */
+/* Reasons why a call may fail, as a set of errnos; some are above 64. */
 #define MAY(err)	(1UL << (err) % 64)
 
 enum call {
@@ -98,7 +98,7 @@ FIXTURE(fuzz) {
 	void *bitmap;		/* BITMAP_PAGES, and a hole */
 	void *scratch;		/* for dirty bitmaps */
 	struct model model;
-	struct guest_random_state random;
+	struct kvm_random_state random;
 	u64 seen[NR_CALLS];
 	u64 done[NR_CALLS];	/* calls, and those that failed */
 	u64 failed[NR_CALLS];
@@ -119,11 +119,11 @@ static void alloc_arena(struct mem *arena)
 	mem_alloc(arena, MEM_ANON, ARENA_SIZE);
 	for (page = 0; page < ARENA_PAGES; page++)
 		WRITE_ONCE(*(u64 *)(arena->vaddr + page * MEM_PAGE_SIZE), page);
-	TEST_ASSERT(!munmap(arena->vaddr + HOLE_FIRST * MEM_PAGE_SIZE,
-			    (HOLE_END - HOLE_FIRST) * MEM_PAGE_SIZE) &&
-		    !mprotect(arena->vaddr + RO_FIRST * MEM_PAGE_SIZE,
-			      (RO_END - RO_FIRST) * MEM_PAGE_SIZE, PROT_READ),
-		    "munmap, mprotect");
+	VFIO_ASSERT_TRUE(!munmap(arena->vaddr + HOLE_FIRST * MEM_PAGE_SIZE,
+				 (HOLE_END - HOLE_FIRST) * MEM_PAGE_SIZE) &&
+			 !mprotect(arena->vaddr + RO_FIRST * MEM_PAGE_SIZE,
+				   (RO_END - RO_FIRST) * MEM_PAGE_SIZE, PROT_READ),
+			 "munmap, mprotect");
 }
 
 static void read_ranges(struct model *model, struct iommu *iommu)
@@ -131,21 +131,21 @@ static void read_ranges(struct model *model, struct iommu *iommu)
 	u8 buf[1024];
 	struct vfio_iommu_type1_info_cap_iova_range *cap = (void *)buf;
 
-	TEST_ASSERT(iommu_get_cap(iommu, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
-				  buf, sizeof(buf)), "no IOVA ranges");
-	TEST_ASSERT(cap->nr_iovas <= ARRAY_SIZE(model->ranges), "too many");
+	VFIO_ASSERT_TRUE(type1_get_cap(iommu, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
+				       buf, sizeof(buf)), "no IOVA ranges");
+	VFIO_ASSERT_TRUE(cap->nr_iovas <= ARRAY_SIZE(model->ranges), "too many");
 	model->nr_ranges = cap->nr_iovas;
 	memcpy(model->ranges, cap->iova_ranges,
 	       cap->nr_iovas * sizeof(model->ranges[0]));
 }
 
 /* A number below @n. */
-static u64 below(struct guest_random_state *random, u64 n)
+static u64 below(struct kvm_random_state *random, u64 n)
 {
-	return guest_random_u64(random) % n;
+	return kvm_random_u64(random) % n;
 }
 
-static bool one_in(struct guest_random_state *random, u64 n)
+static bool one_in(struct kvm_random_state *random, u64 n)
 {
 	return !below(random, n);
 }
@@ -168,15 +168,15 @@ FIXTURE_SETUP(fuzz)
 	self->model.locked = status_kib("VmLck") * 1024 / MEM_PAGE_SIZE;
 	self->model.limit = MEMLOCK_PAGES;
 	limit_memlock(MEMLOCK_PAGES);
-	self->model.dma_avail = iommu_dma_avail(rig->iommu);
+	self->model.dma_avail = type1_dma_avail(rig->iommu);
 	read_ranges(&self->model, rig->iommu);
 	/* The page of edu's driver, which no call may take away. */
 	self->model.map[self->model.nr_maps++] = (struct model_map) {
-		.iova = rig->edu.page.iova,
-		.vaddr = (u64)rig->edu.page.vaddr,
-		.size = rig->edu.page.size,
+		.iova = rig->device->driver.region.iova,
+		.vaddr = (u64)rig->device->driver.region.vaddr,
+		.size = rig->device->driver.region.size,
 	};
-	self->random = new_guest_random_state(env_seed());
+	self->random = new_kvm_random_state(env_seed());
 	/* Marked pages are populated whenever they are mapped. */
 	for (n = 0; n < BITMAP_PAGES * MEM_PAGE_SIZE; n++)
 		*(u8 *)(self->bitmap + n) = 1 << below(&self->random, 64);
@@ -189,7 +189,7 @@ FIXTURE_TEARDOWN(fuzz)
 }
 
 /* A value that code is likely to get wrong. */
-static u64 edge(struct guest_random_state *random)
+static u64 edge(struct kvm_random_state *random)
 {
 	static const u64 values[] = {
 		0, 1, 7, 4095, 4096, 4097, 1UL << 21, 0xfee00000, 1UL << 31,
@@ -199,7 +199,7 @@ static u64 edge(struct guest_random_state *random)
 	};
 
 	if (one_in(random, 4))
-		return guest_random_u64(random);
+		return kvm_random_u64(random);
 	return values[below(random, ARRAY_SIZE(values))];
 }
 
@@ -289,13 +289,16 @@ static u64 map_errnos(struct model *model, const struct mem *arena,
 {
 	u64 last = map->iova + map->size - 1, may = 0;
 
-	if (map->argsz < sizeof(*map) || map->flags & ~RW ||
-	    (unpinned ? map->flags != RW : !map->flags))
+	if (map->argsz < sizeof(*map) || map->flags & ~RW || !map->size)
 		return MAY(EINVAL);
-	if (!map->size || (map->size | map->iova | map->vaddr) % MEM_PAGE_SIZE)
-		return MAY(EINVAL);
+	if (unpinned ? map->flags != RW : !map->flags)
+		may |= MAY(EINVAL);
 	if (last < map->iova || map->vaddr + map->size - 1 < map->vaddr)
-		return MAY(EINVAL);
+		may |= MAY(EOVERFLOW);
+	else if ((map->size | map->iova | map->vaddr) % MEM_PAGE_SIZE)
+		may |= MAY(EINVAL);
+	if (may)
+		return may;
 	if (find_map(model, map->iova, last))
 		may |= MAY(EEXIST);
 	if (!iova_valid(model, map->iova, last))
@@ -314,7 +317,7 @@ static u64 map_errnos(struct model *model, const struct mem *arena,
 static void model_add(struct model *model,
 		      const struct vfio_iommu_type1_dma_map *map, bool unpinned)
 {
-	TEST_ASSERT(model->nr_maps < MAX_MAPS, "the model is full");
+	VFIO_ASSERT_TRUE(model->nr_maps < MAX_MAPS, "the model is full");
 	model->map[model->nr_maps++] = (struct model_map) {
 		.iova = map->iova,
 		.vaddr = map->vaddr,
@@ -413,24 +416,26 @@ static bool do_call(FIXTURE_DATA(fuzz) * self, enum call call, unsigned long cmd
 {
 	int ret = ioctl(self->rig.iommu->container_fd, cmd, arg);
 	int err = ret < 0 ? errno : 0;
+	bool expected;
 
 	self->seen[call] |= MAY(err);
 	self->done[call]++;
 	self->failed[call] += !!err;
-	TEST_ASSERT(may ? err && (may & MAY(err)) : !err,
-		    "call %lu, %s: %s, reasons for a failure: 0x%lx",
-		    self->number, call_name[call], strerror(err), may);
+	expected = may ? err && (may & MAY(err)) : !err;
+	VFIO_ASSERT_TRUE(expected,
+			 "call %lu, %s: %s, reasons for a failure: 0x%lx",
+			 self->number, call_name[call], strerror(err), may);
 	return !err;
 }
 
-static u64 random_pages(struct guest_random_state *random)
+static u64 random_pages(struct kvm_random_state *random)
 {
 	return below(random, one_in(random, 8) ? ARENA_PAGES : MAX_PAGES) + 1;
 }
 
 static void call_map(FIXTURE_DATA(fuzz) * self, bool unpinned)
 {
-	struct guest_random_state *random = &self->random;
+	struct kvm_random_state *random = &self->random;
 	struct vfio_iommu_type1_dma_map map = {
 		.argsz = sizeof(map),
 		.flags = RW,
@@ -478,7 +483,7 @@ static void call_map(FIXTURE_DATA(fuzz) * self, bool unpinned)
 /* Most of the time, exactly what one call has mapped */
 static void pick_range(FIXTURE_DATA(fuzz) * self, __u64 *iova, __u64 *size)
 {
-	struct guest_random_state *random = &self->random;
+	struct kvm_random_state *random = &self->random;
 	struct model *model = &self->model;
 
 	if (model->nr_maps > 1 && !one_in(random, 4)) {
@@ -495,7 +500,7 @@ static void pick_range(FIXTURE_DATA(fuzz) * self, __u64 *iova, __u64 *size)
 
 static void call_unmap(FIXTURE_DATA(fuzz) * self)
 {
-	struct guest_random_state *random = &self->random;
+	struct kvm_random_state *random = &self->random;
 	struct model *model = &self->model;
 	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap) };
 	u64 last, may = 0;
@@ -530,20 +535,23 @@ static void call_unmap(FIXTURE_DATA(fuzz) * self)
 		may = MAY(EINVAL);
 	else if (unmap.flags)
 		may = MAY(EBUSY);
-	else if (!unmap.size || (unmap.size | unmap.iova) % MEM_PAGE_SIZE ||
-		 last < unmap.iova || bisects(model, unmap.iova, last))
+	else if (!unmap.size || (unmap.size | unmap.iova) % MEM_PAGE_SIZE)
+		may = MAY(EINVAL);
+	else if (last < unmap.iova)
+		may = MAY(EOVERFLOW);
+	else if (bisects(model, unmap.iova, last))
 		may = MAY(EINVAL);
 	else if (overlaps(&model->map[0], unmap.iova, last))
 		return;
 	if (do_call(self, CALL_UNMAP, VFIO_IOMMU_UNMAP_DMA, &unmap, may))
-		TEST_ASSERT(unmap.size == model_unmap(model, unmap.iova, last),
-			    "call %lu has unmapped 0x%llx bytes", self->number,
-			    unmap.size);
+		VFIO_ASSERT_TRUE(unmap.size == model_unmap(model, unmap.iova, last),
+				 "call %lu has unmapped 0x%llx bytes", self->number,
+				 unmap.size);
 }
 
 static void call_pin_bitmap(FIXTURE_DATA(fuzz) * self)
 {
-	struct guest_random_state *random = &self->random;
+	struct kvm_random_state *random = &self->random;
 	struct model *model = &self->model;
 	struct vfio_iommu_type1_pin_bitmap arg = {
 		.argsz = sizeof(arg),
@@ -600,7 +608,7 @@ static void call_pin_bitmap(FIXTURE_DATA(fuzz) * self)
 
 static void call_get_info(FIXTURE_DATA(fuzz) * self)
 {
-	struct guest_random_state *random = &self->random;
+	struct kvm_random_state *random = &self->random;
 	u8 buf[4096];
 	struct vfio_iommu_type1_info *info = (void *)buf;
 	const u32 minsz = offsetof(struct vfio_iommu_type1_info, cap_offset);
@@ -625,7 +633,7 @@ static void call_check_extension(FIXTURE_DATA(fuzz) * self)
 }
 
 /* Never 0, of which VFIO has always taken the lowest bit that is set. */
-static u64 dirty_pgsize(struct guest_random_state *random)
+static u64 dirty_pgsize(struct kvm_random_state *random)
 {
 	return one_in(random, 4) ? 1UL << below(random, 64) : MEM_PAGE_SIZE;
 }
@@ -636,9 +644,12 @@ static u64 dirty_get_errnos(struct model *model,
 	u64 last = get->iova + get->size - 1;
 	u64 pages = get->size / get->bitmap.pgsize;
 
+	if (!get->size)
+		return MAY(EINVAL);
+	if (last < get->iova)
+		return MAY(EOVERFLOW);
 	if (!model->dirty_tracking || get->bitmap.pgsize != MEM_PAGE_SIZE ||
-	    !get->size || (get->iova | get->size) % MEM_PAGE_SIZE ||
-	    get->iova + get->size < get->iova ||
+	    (get->iova | get->size) % MEM_PAGE_SIZE ||
 	    get->bitmap.size < DIV_ROUND_UP(pages, 64) * 8 ||
 	    bisects(model, get->iova, last))
 		return MAY(EINVAL);
@@ -647,7 +658,7 @@ static u64 dirty_get_errnos(struct model *model,
 
 static void call_dirty_pages(FIXTURE_DATA(fuzz) * self)
 {
-	struct guest_random_state *random = &self->random;
+	struct kvm_random_state *random = &self->random;
 	struct model *model = &self->model;
 	struct {
 		struct vfio_iommu_type1_dirty_bitmap dirty;
@@ -716,24 +727,24 @@ static void check_state(FIXTURE_DATA(fuzz) * self)
 {
 	struct model *model = &self->model;
 	u64 locked = status_kib("VmLck") * 1024 / MEM_PAGE_SIZE;
-	u32 avail = iommu_dma_avail(self->rig.iommu);
+	u32 avail = type1_dma_avail(self->rig.iommu);
 	bool object = model->nr_unpinned || model->bitmap.npages;
 
-	TEST_ASSERT(locked == model->locked, "call %lu: %lu pages locked, not %lu",
-		    self->number, locked, model->locked);
-	TEST_ASSERT(avail == model->dma_avail, "call %lu: %u mappings left, not %u",
-		    self->number, avail, model->dma_avail);
+	VFIO_ASSERT_TRUE(locked == model->locked, "call %lu: %lu pages locked, not %lu",
+			 self->number, locked, model->locked);
+	VFIO_ASSERT_TRUE(avail == model->dma_avail, "call %lu: %u mappings left, not %u",
+			 self->number, avail, model->dma_avail);
 	if (stats_available()) {
-		TEST_ASSERT((stat_get("leaves") >= 0) == object,
-			    "call %lu: counters without a reason, or none",
-			    self->number);
-		TEST_ASSERT(!object || stat_get("limit") ==
-			    (model->bitmap.npages ? model->bitmap.limit : 0),
-			    "call %lu: limit", self->number);
-		TEST_ASSERT(!object ||
-			    stat_get("late_pins") <= 2 * stat_get("limit"),
-			    "call %lu: more late pins than allowed",
-			    self->number);
+		VFIO_ASSERT_TRUE((stat_get("leaves") >= 0) == object,
+				 "call %lu: counters without a reason, or none",
+				 self->number);
+		VFIO_ASSERT_TRUE(!object || stat_get("limit") ==
+				 (model->bitmap.npages ? model->bitmap.limit : 0),
+				 "call %lu: limit", self->number);
+		VFIO_ASSERT_TRUE(!object ||
+				 stat_get("late_pins") <= 2 * stat_get("limit"),
+				 "call %lu: more late pins than allowed",
+				 self->number);
 		self->populated |= stat_get("worker_populates") > 0;
 	}
 }
@@ -754,24 +765,28 @@ static void probe(FIXTURE_DATA(fuzz) * self)
 	if (!map || map->unpinned) {
 		vaddr = map ? (void *)(map->vaddr + rig_iova(page) - map->iova) :
 			      self->arena.vaddr;
-		TEST_ASSERT(dma_write_blocked(&self->rig.edu, rig_iova(page),
-					      vaddr), "call %lu: DMA to %lx",
-			    self->number, page);
+		VFIO_ASSERT_TRUE(dma_write_blocked(self->rig.device, rig_iova(page),
+						   vaddr), "call %lu: DMA to %lx",
+				 self->number, page);
 		return;
 	}
 	/* Some are for reading only, some for writing only. */
 	vaddr = (u32 *)(map->vaddr + rig_iova(page) - map->iova);
-	edu_write(&self->rig.edu, rig_iova(page), &value, sizeof(value));
-	TEST_ASSERT(READ_ONCE(*vaddr) == value ||
-		    !dma_read_blocked(&self->rig.edu, rig_iova(page), *vaddr),
-		    "call %lu: no DMA to %lx", self->number, page);
+	dma_write(self->rig.device, rig_iova(page), &value, sizeof(value));
+	VFIO_ASSERT_TRUE(READ_ONCE(*vaddr) == value ||
+			 !dma_read_blocked(self->rig.device, rig_iova(page), *vaddr),
+			 "call %lu: no DMA to %lx", self->number, page);
 }
 
 static const char *errno_name(int bit)
 {
 	if (!bit)
 		return "ok";
-	return strerrorname_np(bit == EOPNOTSUPP % 64 ? EOPNOTSUPP : bit);
+	if (bit == EOPNOTSUPP % 64)
+		return strerrorname_np(EOPNOTSUPP);
+	if (bit == EOVERFLOW % 64)
+		return strerrorname_np(EOVERFLOW);
+	return strerrorname_np(bit);
 }
 
 static void print_seen(FIXTURE_DATA(fuzz) * self)
@@ -814,9 +829,9 @@ TEST_F_TIMEOUT(fuzz, ioctls, 60 * RIG_TIMEOUT_S)
 	/* All but the driver's page, in pieces, since it is in the middle. */
 	EXPECT_EQ(ioctl(self->rig.iommu->container_fd, VFIO_IOMMU_UNMAP_DMA,
 			&all), 0);
-	iommu_map(self->rig.iommu, &self->rig.edu.page);
+	type1_map(self->rig.iommu, &self->rig.device->driver.region);
 	if (self->model.bitmap.npages)
-		iommu_pin_bitmap(self->rig.iommu,
+		type1_pin_bitmap(self->rig.iommu,
 				 VFIO_PIN_BITMAP_FLAG_UNREGISTER);
 	if (stats_available())
 		EXPECT_EQ(stat_get("leaves"), -1);

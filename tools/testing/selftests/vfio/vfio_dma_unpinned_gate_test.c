@@ -7,6 +7,7 @@
 #include <linux/mman.h>
 #include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
 
@@ -42,37 +43,21 @@ static bool kvm_prefetches(void)
 	       (kvm_shadows() || !is_off(PARAMETER("kvm_intel", "eptad")));
 }
 
-/* A process that shares all private memory, until its pipe is closed */
-struct child {
-	pid_t pid;		/* 0 if there is none */
-	int pipe;
-};
+static void do_nothing(void *unused)
+{
+	wait_for_go();
+}
 
+/* A process that shares all private memory, until end_child() */
 static void start_child(struct child *child)
 {
-	int ends[2];
-	char byte;
-
-	TEST_ASSERT(!pipe(ends), "pipe");
-	child->pid = fork();
-	if (!child->pid) {
-		close(ends[1]);
-		_exit(read(ends[0], &byte, 1));
-	}
-	TEST_ASSERT(child->pid > 0, "fork");
-	close(ends[0]);
-	child->pipe = ends[1];
+	child_start(child, do_nothing, NULL);
 }
 
 static void end_child(struct child *child)
 {
-	int status;
-
-	if (!child->pid)
-		return;
-	close(child->pipe);
-	TEST_ASSERT(waitpid(child->pid, &status, 0) == child->pid && !status,
-		    "a child ends with status 0x%x", status);
+	if (child->running)
+		VFIO_ASSERT_EQ(child_wait(child), 0);
 }
 
 FIXTURE(gate) {
@@ -159,11 +144,11 @@ TEST_F_TIMEOUT(gate, alias_of_touched_memory, RIG_TIMEOUT_S)
 
 	guest_touch(rig->guest, rig_iova(3));
 	alias.iova += RIG_SIZE;
-	iommu_map_unpinned(rig->iommu, &alias);
+	type1_map_unpinned(rig->iommu, &alias);
 	EXPECT_STAT("leaves", 1);
 	EXPECT_STAT("zaps", 0);
 	EXPECT_TRUE(rig_dma_works(rig, 3));
-	EXPECT_TRUE(dma_works(&rig->edu, alias.iova + 3 * MEM_PAGE_SIZE,
+	EXPECT_TRUE(dma_works(rig->device, alias.iova + 3 * MEM_PAGE_SIZE,
 			      rig_vaddr(rig, 3)));
 }
 
@@ -178,7 +163,7 @@ TEST_F_TIMEOUT(gate, bar_over_an_orphan, RIG_TIMEOUT_S)
 
 	rig_pin(rig, 9);
 	old = rig_guest_write(rig, 9);
-	vfio_pci_bar_map(rig->device, 0, rig_vaddr(rig, 9), MEM_PAGE_SIZE);
+	rig_map_bar(rig->device, rig_vaddr(rig, 9));
 	EXPECT_STAT("late_pins", 1);
 	EXPECT_FALSE(rig_dma_read_blocked(rig, 9, old));
 
@@ -256,7 +241,7 @@ static bool merge_pages(struct rig *rig, u64 page)
 			return true;
 		usleep(MERGE_INTERVAL_US);
 	}
-	TEST_FAIL("KSM does not merge two pages");
+	VFIO_FAIL("KSM does not merge two pages");
 	return false;
 }
 
@@ -317,14 +302,14 @@ FIXTURE_SETUP(shadowed)
 	if (missing)
 		SKIP(return, "%s", missing);
 	/* The guest gets at the root of its own page tables. */
-	table = rig->guest->vm->pgd;
+	table = rig->guest->vm->mmu.pgd;
 	virt_map(rig->guest->vm, TABLE_GVA, table, 1);
 	self->table = (struct dma_region) {
 		.vaddr = addr_gpa2hva(rig->guest->vm, table),
 		.iova = TABLE_IOVA,
 		.size = MEM_PAGE_SIZE,
 	};
-	iommu_map_unpinned(rig->iommu, &self->table);
+	type1_map_unpinned(rig->iommu, &self->table);
 }
 
 FIXTURE_TEARDOWN(shadowed)
@@ -351,12 +336,12 @@ TEST_F_TIMEOUT(shadowed, write_to_a_page_table, RIG_TIMEOUT_S)
 	EXPECT_EQ(guest_read(rig->guest, TABLE_GVA), entry);
 	frame = mem_frame(self->table.vaddr);
 	EXPECT_STAT("leaves", 0);
-	EXPECT_TRUE(dma_read_blocked(&rig->edu, TABLE_IOVA, entry));
+	EXPECT_TRUE(dma_read_blocked(rig->device, TABLE_IOVA, entry));
 
 	guest_touch(rig->guest, TABLE_GVA);
 	EXPECT_NE(mem_frame(self->table.vaddr), frame);
 	EXPECT_STAT("leaves", 1);
-	EXPECT_FALSE(dma_read_blocked(&rig->edu, TABLE_IOVA, entry));
+	EXPECT_FALSE(dma_read_blocked(rig->device, TABLE_IOVA, entry));
 }
 
 int main(int argc, char *argv[])

@@ -144,9 +144,9 @@ static bool has_reserved_page(u64 start, u64 frames)
 	int fd = open("/proc/kpageflags", O_RDONLY);
 	bool reserved = false;
 
-	TEST_ASSERT(flags && fd >= 0 &&
-		    pread(fd, flags, frames * sizeof(u64), start * sizeof(u64)) ==
-		    (ssize_t)(frames * sizeof(u64)), "read of kpageflags");
+	VFIO_ASSERT_TRUE(flags && fd >= 0 &&
+			 pread(fd, flags, frames * sizeof(u64), start * sizeof(u64)) ==
+			 (ssize_t)(frames * sizeof(u64)), "read of kpageflags");
 	for (n = 0; n < frames; n++)
 		reserved |= flags[n] >> KPF_RESERVED & 1;
 	close(fd);
@@ -203,8 +203,8 @@ static void *map_on_node(void *vaddr, u64 size, int node)
 	if (!vaddr)
 		vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(vaddr != MAP_FAILED, "mmap");
-	TEST_ASSERT(!mem_bind(vaddr, size, 1UL << node, 0), "mbind");
+	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(!mem_bind(vaddr, size, 1UL << node, 0), "mbind");
 	return vaddr;
 }
 
@@ -235,7 +235,7 @@ static bool place_pages(struct rig *rig, u64 start, u64 frames, u32 *value)
 	while (n)
 		munmap(taken[--n], TAKE_SIZE);
 	/* The nodes of what comes later are no matter. */
-	TEST_ASSERT(!mem_bind(rig->mem.vaddr, RIG_SIZE, 0, 0), "mbind");
+	VFIO_ASSERT_TRUE(!mem_bind(rig->mem.vaddr, RIG_SIZE, 0, 0), "mbind");
 	return placed;
 }
 
@@ -255,8 +255,8 @@ static pid_t start_offlining(struct block *block)
 	pid_t pid = fork();
 
 	if (!pid)
-		_exit(setting_write(block->state, "offline"));
-	TEST_ASSERT(pid > 0, "fork");
+		_exit(-setting_write(block->state, "offline"));
+	VFIO_ASSERT_TRUE(pid > 0, "fork");
 	return pid;
 }
 
@@ -352,7 +352,7 @@ TEST_F_TIMEOUT(hold, cma_fails_until_the_mark_goes, RIG_TIMEOUT_S)
 		SKIP(return, "user memory does not get into the CMA area");
 
 	failures = vmstat_line("cma_alloc_fail");
-	EXPECT_EQ(area_request(&area, "alloc"), ENOMEM);
+	EXPECT_EQ(area_request(&area, "alloc"), -ENOMEM);
 	EXPECT_EQ(vmstat_line("cma_alloc_fail"), failures + 1);
 	EXPECT_EQ(stat_get("late_pins"), 1);
 	EXPECT_TRUE(pages_are(rig, value));
@@ -395,14 +395,14 @@ static void set_idle(int fd, u64 frame)
 {
 	u64 bits = idle_bit(frame);
 
-	TEST_ASSERT(pwrite(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
+	VFIO_ASSERT_TRUE(pwrite(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
 }
 
 static bool is_idle(int fd, u64 frame)
 {
 	u64 bits;
 
-	TEST_ASSERT(pread(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
+	VFIO_ASSERT_TRUE(pread(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
 	return bits & idle_bit(frame);
 }
 
@@ -501,7 +501,7 @@ TEST_F_TIMEOUT(poison, takes_the_page, RIG_TIMEOUT_S)
 	EXPECT_STAT("late_pins", variant->late_pin);
 
 	err = mem_poison(rig_vaddr(rig, MARKED));
-	if (err == EINVAL)
+	if (err == -EINVAL)
 		SKIP(return, "no injection of memory failures in this kernel");
 	ASSERT_EQ(err, 0);
 	EXPECT_STAT("leaves", 0);

@@ -12,7 +12,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/hostile.h>
+#include <libvfio/memcg.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -61,8 +63,8 @@ static const char *big_init(struct big *big, enum mem_kind kind, u64 limit,
 		.size = BIG_SIZE,
 	};
 	guest_map(rig->guest, BIG_IOVA, big->mem.vaddr, BIG_SIZE);
-	iommu_map_unpinned(rig->iommu, &big->region);
-	iommu_register_budget(rig->iommu, rig->bitmap.vaddr, &big->region, limit,
+	type1_map_unpinned(rig->iommu, &big->region);
+	type1_register_budget(rig->iommu, rig->bitmap.vaddr, &big->region, limit,
 			      budget);
 	rig_enable_marks(rig);
 	return NULL;
@@ -207,7 +209,7 @@ FIXTURE_TEARDOWN(huge)
 /* A mark in a huge page holds all of it, so the budget counts all of it. */
 TEST_F_TIMEOUT(huge, one_mark_per_huge_page, RIG_TIMEOUT_S)
 {
-	struct guest_random_state random = new_guest_random_state(env_seed());
+	struct kvm_random_state random = new_kvm_random_state(env_seed());
 	struct big *big = &self->big;
 	struct rig *rig = &big->rig;
 	u64 first, page, resident;
@@ -215,7 +217,7 @@ TEST_F_TIMEOUT(huge, one_mark_per_huge_page, RIG_TIMEOUT_S)
 	for (first = 0; first < BIG_PAGES; first += HUGE_PAGES) {
 		if (!mem_make_huge(big_vaddr(big, first)))
 			SKIP(return, "no huge page to be had");
-		page = first + guest_random_u32(&random) % HUGE_PAGES;
+		page = first + kvm_random_u32(&random) % HUGE_PAGES;
 		guest_mark(rig->guest, page);
 		guest_touch(rig->guest, BIG_IOVA + page * MEM_PAGE_SIZE);
 	}
@@ -272,14 +274,14 @@ FIXTURE_VARIANT_ADD(neighbours, no_limit) {
 /* Tell the other end of the pipe that we are here, or wait until it does. */
 static void pipe_tell(int fd)
 {
-	TEST_ASSERT(write(fd, "", 1) == 1, "write");
+	VFIO_ASSERT_TRUE(write(fd, "", 1) == 1, "write");
 }
 
 static void pipe_wait(int fd)
 {
 	char byte;
 
-	TEST_ASSERT(read(fd, &byte, 1) == 1, "the other process has ended");
+	VFIO_ASSERT_TRUE(read(fd, &byte, 1) == 1, "the other process has ended");
 }
 
 /* Go over all the memory twice; 0 if all is right. */
@@ -418,7 +420,7 @@ FIXTURE_SETUP(space)
 	if (missing)
 		SKIP(return, "%s", missing);
 	self->before = kernel_counts();
-	self->iommu = iommu_init(VFIO_TYPE1v2_IOMMU);
+	self->iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
 	self->device = vfio_pci_device_init(device_bdf[0], self->iommu);
 	missing = unpinned_missing(self->iommu);
 	if (missing)
@@ -432,9 +434,9 @@ FIXTURE_TEARDOWN(space)
 	vfio_pci_device_cleanup(self->device);
 	iommu_cleanup(self->iommu);
 	left = kernel_counts_left(&self->before);
-	TEST_ASSERT(!left.pins && !left.iommu_pages,
-		    "%ld pins and %ld tables are left", left.pins,
-		    left.iommu_pages);
+	VFIO_ASSERT_TRUE(!left.pins && !left.iommu_pages,
+			 "%ld pins and %ld tables are left", left.pins,
+			 left.iommu_pages);
 }
 
 #define SPACE_IOVA	(512UL << 30)	/* above are tables of its own */
@@ -454,7 +456,7 @@ static u64 space_valid(struct iommu *iommu, iova_t iova, u64 size)
 	struct vfio_iommu_type1_info_cap_iova_range *cap = (void *)buf;
 	u32 n;
 
-	if (!iommu_get_cap(iommu, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, buf,
+	if (!type1_get_cap(iommu, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, buf,
 			   sizeof(buf)))
 		return 0;
 	for (n = 0; n < cap->nr_iovas; n++) {
@@ -498,7 +500,7 @@ TEST_F_TIMEOUT(space, churn, 10 * RIG_TIMEOUT_S)
 
 		for (n = 0; n < SPACE_ALIASES; n++) {
 			region.iova = base + n * size;
-			iommu_map_unpinned(self->iommu, &region);
+			type1_map_unpinned(self->iommu, &region);
 		}
 		EXPECT_GE(kernel_counts().iommu_pages - self->before.iommu_pages,
 			  SPACE_ALIASES * tables);
@@ -507,7 +509,7 @@ TEST_F_TIMEOUT(space, churn, 10 * RIG_TIMEOUT_S)
 		space_disturb(_metadata, vaddr, size);
 		for (n = 0; n < SPACE_ALIASES; n++) {
 			region.iova = base + n * size;
-			iommu_unmap(self->iommu, &region);
+			type1_unmap(self->iommu, &region);
 		}
 		EXPECT_EQ(status_kib("VmLck"), locked);
 		/* Tables of a higher level stay until the domain goes. */
@@ -521,7 +523,7 @@ TEST_F_TIMEOUT(space, churn, 10 * RIG_TIMEOUT_S)
 
 #define HUGE_SPACE	(64UL << 40)
 
-/* In a child: the errno of an attempt to map all that can be addressed. */
+/* The result of an attempt to map all that can be addressed. */
 static int map_huge_space(struct iommu *iommu)
 {
 	struct dma_region region = {
@@ -535,8 +537,8 @@ static int map_huge_space(struct iommu *iommu)
 	}
 	printf("# %lu GiB\n", region.size >> 30);
 	region.vaddr = space_mmap(NULL, region.size);
-	TEST_ASSERT(region.vaddr != MAP_FAILED, "mmap");
-	return __iommu_map_unpinned(iommu, &region);
+	VFIO_ASSERT_TRUE(region.vaddr != MAP_FAILED, "mmap");
+	return __type1_map_unpinned(iommu, &region);
 }
 
 /* RLIMIT_MEMLOCK is there before the first table is made. */
@@ -546,7 +548,7 @@ TEST_F_TIMEOUT(space, huge_and_rlimit, RIG_TIMEOUT_S)
 	u64 locked = status_kib("VmLck");
 
 	limit_memlock(64 * 1024);
-	EXPECT_EQ(map_huge_space(self->iommu), ENOMEM);
+	EXPECT_EQ(map_huge_space(self->iommu), -ENOMEM);
 	EXPECT_EQ(status_kib("VmLck"), locked);
 	left = kernel_counts_left(&before);
 	EXPECT_EQ(left.iommu_pages, 0);
@@ -569,7 +571,7 @@ TEST_F_TIMEOUT(space, huge_and_memcg, RIG_TIMEOUT_S)
 	pid = fork();
 	if (!pid) {
 		memcg_enter(cgroup);
-		_exit(map_huge_space(self->iommu));
+		_exit(-map_huge_space(self->iommu));
 	}
 	status = wait_for(pid);
 	killed = memcg_get_key(cgroup, "memory.events", "oom_kill");
@@ -591,7 +593,7 @@ TEST_F_TIMEOUT(space, huge_and_memcg, RIG_TIMEOUT_S)
 
 FIXTURE(random) {
 	struct rig rig;
-	struct guest_random_state random;
+	struct kvm_random_state random;
 	u64 rounds;
 	bool stop;
 	u64 limit;
@@ -605,7 +607,7 @@ FIXTURE_SETUP(random)
 		SKIP(return, "%s", missing);
 	if (!stats_available())
 		SKIP(return, NO_STATS);
-	self->random = new_guest_random_state(env_seed());
+	self->random = new_kvm_random_state(env_seed());
 	self->rounds = env_number("VFIO_SELFTESTS_ROUNDS", 3);
 }
 
@@ -633,9 +635,9 @@ static void expect_aliases(struct __test_metadata *_metadata, struct rig *rig,
 {
 	void *vaddr = rig_vaddr(rig, page);
 
-	EXPECT_EQ(dma_works(&rig->edu, first->iova + (vaddr - first->vaddr),
+	EXPECT_EQ(dma_works(rig->device, first->iova + (vaddr - first->vaddr),
 			    vaddr), works);
-	EXPECT_EQ(dma_works(&rig->edu, last->iova + (vaddr - last->vaddr),
+	EXPECT_EQ(dma_works(rig->device, last->iova + (vaddr - last->vaddr),
 			    vaddr), works);
 }
 
@@ -648,19 +650,19 @@ TEST_F_TIMEOUT(random, aliases, RIG_TIMEOUT_S)
 	u8 count[ALIAS_PAGES] = {};
 
 	for (n = 0; n < ALIAS_TRIES; n++) {
-		start = guest_random_u32(&self->random) % ALIAS_PAGES;
-		len = guest_random_u32(&self->random) % (ALIAS_PAGES - start) + 1;
+		start = kvm_random_u32(&self->random) % ALIAS_PAGES;
+		len = kvm_random_u32(&self->random) % (ALIAS_PAGES - start) + 1;
 		region[mapped] = (struct dma_region) {
 			.vaddr = rig_vaddr(rig, start),
 			.iova = rig_iova(n * ALIAS_PAGES + start),
 			.size = len * MEM_PAGE_SIZE,
 		};
 		if (too_many_aliases(count, start, len)) {
-			ASSERT_EQ(__iommu_map_unpinned(rig->iommu,
-						       &region[mapped]), ENOSPC);
+			ASSERT_EQ(__type1_map_unpinned(rig->iommu,
+						       &region[mapped]), -ENOSPC);
 			continue;
 		}
-		iommu_map_unpinned(rig->iommu, &region[mapped++]);
+		type1_map_unpinned(rig->iommu, &region[mapped++]);
 		for (page = start; page < start + len; page++)
 			count[page]++;
 	}
@@ -689,13 +691,13 @@ TEST_F_TIMEOUT(random, aliases, RIG_TIMEOUT_S)
 static void *flip_marks(void *data)
 {
 	FIXTURE_DATA(random) * self = data;
-	struct guest_random_state random = new_guest_random_state(~env_seed());
+	struct kvm_random_state random = new_kvm_random_state(~env_seed());
 	u64 *bitmap = self->rig.bitmap.vaddr;
 
 	while (!READ_ONCE(self->stop)) {
-		u32 word = guest_random_u32(&random) % BITMAP_WORDS;
+		u32 word = kvm_random_u32(&random) % BITMAP_WORDS;
 
-		__atomic_fetch_xor(&bitmap[word], guest_random_u64(&random) &
+		__atomic_fetch_xor(&bitmap[word], kvm_random_u64(&random) &
 				   ~OWN_BIT(word), __ATOMIC_SEQ_CST);
 	}
 	return NULL;
@@ -704,20 +706,20 @@ static void *flip_marks(void *data)
 static void *bracket_randomly(void *data)
 {
 	FIXTURE_DATA(random) * self = data;
-	struct guest_random_state random = new_guest_random_state(env_seed() + 1);
+	struct kvm_random_state random = new_kvm_random_state(env_seed() + 1);
 	void *vaddr = self->rig.mem.vaddr;
 
 	while (!READ_ONCE(self->stop)) {
-		u64 page = guest_random_u32(&random) % RIG_PAGES;
-		u64 len = guest_random_u32(&random) % (RIG_PAGES - page) + 1;
+		u64 page = kvm_random_u32(&random) % RIG_PAGES;
+		u64 len = kvm_random_u32(&random) % (RIG_PAGES - page) + 1;
 
 		mem_bracket(rig_vaddr(&self->rig, page));
 		madvise(rig_vaddr(&self->rig, page), len * MEM_PAGE_SIZE,
-			guest_random_bool(&random) ? MADV_PAGEOUT : MADV_COLD);
+			kvm_random_bool(&random) ? MADV_PAGEOUT : MADV_COLD);
 		/* Split and collapse huge pages: the pages move. */
-		madvise(vaddr, RIG_SIZE, guest_random_bool(&random) ?
+		madvise(vaddr, RIG_SIZE, kvm_random_bool(&random) ?
 			MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-		if (guest_random_u32(&random) % 8 == 0)
+		if (kvm_random_u32(&random) % 8 == 0)
 			madvise(vaddr, RIG_SIZE, MADV_COLLAPSE);
 	}
 	return NULL;
@@ -733,7 +735,7 @@ static void check_own_page(struct __test_metadata *_metadata, struct rig *rig,
 	value = rig_guest_write(rig, page);
 	EXPECT_FALSE(rig_dma_read_blocked(rig, page, value));
 	value = unique_value();
-	edu_write(&rig->edu, rig_iova(page), &value, sizeof(value));
+	dma_write(rig->device, rig_iova(page), &value, sizeof(value));
 	guest_unmark(rig->guest, page);
 	EXPECT_EQ(guest_read(rig->guest, rig_iova(page)), value);
 }
@@ -752,11 +754,11 @@ TEST_F_TIMEOUT(random, marks, 10 * RIG_TIMEOUT_S)
 	ASSERT_EQ(pthread_create(&flip, NULL, flip_marks, self), 0);
 	ASSERT_EQ(pthread_create(&bracket, NULL, bracket_randomly, self), 0);
 	for (n = 0; n < self->rounds; n++) {
-		u64 word = guest_random_u32(&self->random) % BITMAP_WORDS;
+		u64 word = kvm_random_u32(&self->random) % BITMAP_WORDS;
 
 		for (page = 0; page < 64; page++)
 			guest_touch(rig->guest,
-				    rig_iova(guest_random_u32(&self->random) %
+				    rig_iova(kvm_random_u32(&self->random) %
 					     RIG_PAGES));
 		check_own_page(_metadata, rig,
 			       word * 64 + __builtin_ctzl(OWN_BIT(word)));
@@ -812,9 +814,9 @@ static void race(struct rig *rig)
 			.barrier = &barrier,
 			.first = n * RIG_PAGES / RACERS,
 		};
-		TEST_ASSERT(!pthread_create(&racers[n].thread, NULL,
-					    race_for_limit, &racers[n]),
-			    "pthread_create");
+		VFIO_ASSERT_TRUE(!pthread_create(&racers[n].thread, NULL,
+						 race_for_limit, &racers[n]),
+				 "pthread_create");
 	}
 	for (n = 0; n < RACERS; n++)
 		pthread_join(racers[n].thread, NULL);

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include <libvfio/iommu_leaves.h>
 #include <libvfio/unpinned.h>
 
 #include "kselftest_harness.h"
@@ -53,9 +54,9 @@ FIXTURE_SETUP(huge)
 FIXTURE_TEARDOWN(huge)
 {
 	rig_cleanup(&self->rig);
-	TEST_ASSERT(mem_free_pages(variant->kind) == self->free_pages,
-		    "%ld hugetlb pages are lost",
-		    self->free_pages - mem_free_pages(variant->kind));
+	VFIO_ASSERT_TRUE(mem_free_pages(variant->kind) == self->free_pages,
+			 "%ld hugetlb pages are lost",
+			 self->free_pages - mem_free_pages(variant->kind));
 }
 
 /* Words that the kernel keeps for a page of the rig: one for each 2 MiB */
@@ -74,8 +75,8 @@ static bool has_leaf_size(struct rig *rig, u64 size)
 {
 	struct vfio_iommu_type1_info_cap_unpinned cap = {};
 
-	TEST_ASSERT(iommu_get_cap(rig->iommu, VFIO_IOMMU_TYPE1_INFO_CAP_UNPINNED,
-				  &cap, sizeof(cap)), "no capability");
+	VFIO_ASSERT_TRUE(type1_get_cap(rig->iommu, VFIO_IOMMU_TYPE1_INFO_CAP_UNPINNED,
+				       &cap, sizeof(cap)), "no capability");
 	return cap.pgsize_bitmap & size;
 }
 
@@ -108,8 +109,8 @@ static void bracket(struct rig *rig)
 {
 	int prot = PROT_READ | PROT_WRITE;
 
-	TEST_ASSERT(!mprotect(rig->mem.vaddr, rig->mem.size, PROT_READ) &&
-		    !mprotect(rig->mem.vaddr, rig->mem.size, prot), "mprotect");
+	VFIO_ASSERT_TRUE(!mprotect(rig->mem.vaddr, rig->mem.size, PROT_READ) &&
+			 !mprotect(rig->mem.vaddr, rig->mem.size, prot), "mprotect");
 }
 
 static void log_dirty_pages(struct rig *rig, bool on)
@@ -364,7 +365,7 @@ TEST_F_TIMEOUT(huge, mapping_in_part, RIG_TIMEOUT_S)
 		.size = rig->mem.size - 2 * MEM_PAGE_SIZE,
 	};
 
-	iommu_map_unpinned(rig->iommu, &part);
+	type1_map_unpinned(rig->iommu, &part);
 	guest_touch(rig->guest, rig_iova(0));
 	EXPECT_STAT("leaves", words(rig));
 	EXPECT_LEAVES(rig, RIG_IOVA, MEM_PAGE_SIZE,
@@ -374,7 +375,7 @@ TEST_F_TIMEOUT(huge, mapping_in_part, RIG_TIMEOUT_S)
 			      words(rig) > 1 ? words(rig) - 2 : 0);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 	EXPECT_TRUE(rig_dma_works(rig, 1));
-	iommu_unmap(rig->iommu, &part);
+	type1_unmap(rig->iommu, &part);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));
 }
 
@@ -391,18 +392,18 @@ TEST_F_TIMEOUT(huge, aliases, RIG_TIMEOUT_S)
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
 	/* The leaves are there already. */
-	iommu_map_unpinned(rig->iommu, &shifted);
+	type1_map_unpinned(rig->iommu, &shifted);
 	EXPECT_STAT("leaves", words(rig));
 	EXPECT_LEAVES(rig, SECOND_IOVA, MEM_PAGE_SIZE, HUGE_PAGES);
-	EXPECT_TRUE(dma_works(&rig->edu, shifted.iova, rig->mem.vaddr));
+	EXPECT_TRUE(dma_works(rig->device, shifted.iova, rig->mem.vaddr));
 	EXPECT_TRUE(rig_dma_works(rig, HUGE_PAGES - 1));
 	bracket(rig);
-	EXPECT_TRUE(dma_write_blocked(&rig->edu, shifted.iova, rig->mem.vaddr));
+	EXPECT_TRUE(dma_write_blocked(rig->device, shifted.iova, rig->mem.vaddr));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 	guest_touch(rig->guest, rig_iova(0));
-	EXPECT_TRUE(dma_works(&rig->edu, shifted.iova, rig->mem.vaddr));
-	iommu_unmap(rig->iommu, &shifted);
-	EXPECT_TRUE(dma_write_blocked(&rig->edu, shifted.iova, rig->mem.vaddr));
+	EXPECT_TRUE(dma_works(rig->device, shifted.iova, rig->mem.vaddr));
+	type1_unmap(rig->iommu, &shifted);
+	EXPECT_TRUE(dma_write_blocked(rig->device, shifted.iova, rig->mem.vaddr));
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 }
 
@@ -412,8 +413,8 @@ static u64 dirty_from(struct rig *rig, u64 first)
 	u64 n, count = 0, total = rig->region.size / MEM_PAGE_SIZE;
 	u64 *bits = calloc(total / 64, sizeof(u64));
 
-	TEST_ASSERT(bits, "out of memory");
-	iommu_dirty_get(rig->iommu, &rig->region, bits);
+	VFIO_ASSERT_NOT_NULL(bits, "out of memory");
+	type1_dirty_get(rig->iommu, &rig->region, bits);
 	for (n = first; n < total; n++)
 		count += bits[n / 64] >> n % 64 & 1;
 	free(bits);
@@ -426,7 +427,7 @@ TEST_F_TIMEOUT(huge, dirty_pages, RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 
 	rig_map(rig);
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 	EXPECT_EQ(dirty_from(rig, 0), 0);
 	guest_touch(rig->guest, rig_iova(5));
 	EXPECT_TRUE(rig_dma_works(rig, HUGE_PAGES - 1));
@@ -490,7 +491,7 @@ TEST(brackets_are_narrow)
 	}
 	ASSERT_GT(child, 0);
 
-	iommu_map_unpinned(rig.iommu, &(struct dma_region) {
+	type1_map_unpinned(rig.iommu, &(struct dma_region) {
 		.vaddr = wide,
 		.iova = SECOND_IOVA,
 		.size = MEM_GIGANTIC_SIZE,
@@ -500,8 +501,8 @@ TEST(brackets_are_narrow)
 	EXPECT_STAT("leaves", 2);
 	EXPECT_EQ(madvise(wide, MEM_HUGE_SIZE, MADV_DONTNEED), 0);
 	EXPECT_STAT("leaves", 1);
-	EXPECT_TRUE(dma_write_blocked(&rig.edu, SECOND_IOVA, wide));
-	EXPECT_TRUE(dma_works(&rig.edu, SECOND_IOVA + MEM_HUGE_SIZE,
+	EXPECT_TRUE(dma_write_blocked(rig.device, SECOND_IOVA, wide));
+	EXPECT_TRUE(dma_works(rig.device, SECOND_IOVA + MEM_HUGE_SIZE,
 			      wide + MEM_HUGE_SIZE));
 	close(go[1]);
 	EXPECT_EQ(waitpid(child, &status, 0), child);
@@ -590,7 +591,7 @@ static void expect_writes_blocked(struct __test_metadata *_metadata,
 	size_t n;
 
 	for (n = 0; n < ARRAY_SIZE(written); n++)
-		edu_write(&rig->edu, rig_iova(written[n]), &value,
+		dma_write(rig->device, rig_iova(written[n]), &value,
 			  sizeof(value));
 	EXPECT_EQ(stat_wait("dma_faults", faults), faults);
 }
@@ -618,7 +619,7 @@ TEST_F_TIMEOUT(poison, takes_all_of_it, RIG_TIMEOUT_S)
 	EXPECT_FALSE(rig_dma_read_blocked(rig, POISONED, old));
 
 	err = mem_poison(rig_vaddr(rig, POISONED));
-	if (err == EINVAL)
+	if (err == -EINVAL)
 		SKIP(return, "no injection of memory failures in this kernel");
 	ASSERT_EQ(err, 0);
 	EXPECT_STAT("leaves", next);

@@ -157,7 +157,7 @@ static void map_parts(struct rig *rig)
 	for (n = 0; n < PARTS; n++) {
 		part.vaddr = rig_vaddr(rig, n * PART_PAGES);
 		part.iova = rig_iova(n * PART_PAGES);
-		iommu_map_unpinned(rig->iommu, &part);
+		type1_map_unpinned(rig->iommu, &part);
 		rig_pin(rig, n * PART_PAGES);
 		mem_bracket(rig_vaddr(rig, n * PART_PAGES));
 	}
@@ -175,9 +175,7 @@ static s64 unmap_bytes(struct rig *rig, u32 flags, u64 first, u64 pages)
 		.size = pages * MEM_PAGE_SIZE,
 	};
 
-	if (ioctl(rig->iommu->container_fd, VFIO_IOMMU_UNMAP_DMA, &unmap))
-		return -errno;
-	return unmap.size;
+	return type1_ioctl(rig->iommu, VFIO_IOMMU_UNMAP_DMA, &unmap) ?: (s64)unmap.size;
 }
 
 TEST_F_TIMEOUT(life, unmap_some_of_the_mappings, RIG_TIMEOUT_S)
@@ -205,14 +203,15 @@ TEST_F_TIMEOUT(life, unmap_some_of_the_mappings, RIG_TIMEOUT_S)
 TEST_F_TIMEOUT(life, unmap_all, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
+	u64 unmapped = 0;
 
 	map_parts(rig);
 	/* With the one of the device's own page. */
-	EXPECT_EQ(unmap_bytes(rig, VFIO_DMA_UNMAP_FLAG_ALL, 0, 0),
-		  RIG_SIZE + EDU_BUFFER_SIZE);
+	EXPECT_EQ(__iommu_unmap_all(rig->iommu, &unmapped), 0);
+	EXPECT_EQ(unmapped, RIG_SIZE + DMA_MAX_SIZE);
 	EXPECT_STAT("leaves", 0);
 	EXPECT_STAT("late_pins", 0);
-	iommu_map(rig->iommu, &rig->edu.page);
+	iommu_map(rig->iommu, &rig->device->driver.region);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 1));
 
@@ -231,7 +230,6 @@ TEST_F_TIMEOUT(life, update_vaddr_is_refused, RIG_TIMEOUT_S)
 		.iova = RIG_IOVA,
 		.size = RIG_SIZE,
 	};
-	int fd = rig->iommu->container_fd;
 
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
@@ -239,9 +237,9 @@ TEST_F_TIMEOUT(life, update_vaddr_is_refused, RIG_TIMEOUT_S)
 		  -EBUSY);
 	EXPECT_EQ(unmap_bytes(rig, VFIO_DMA_UNMAP_FLAG_VADDR |
 			      VFIO_DMA_UNMAP_FLAG_ALL, 0, 0), -EBUSY);
-	EXPECT_EQ(ioctl(fd, VFIO_IOMMU_MAP_DMA, &map) ? errno : 0, EINVAL);
+	EXPECT_EQ(type1_ioctl(rig->iommu, VFIO_IOMMU_MAP_DMA, &map), -EINVAL);
 	map.flags |= VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-	EXPECT_EQ(ioctl(fd, VFIO_IOMMU_MAP_DMA_UNPINNED, &map) ? errno : 0, EINVAL);
+	EXPECT_EQ(type1_ioctl(rig->iommu, VFIO_IOMMU_MAP_DMA_UNPINNED, &map), -EINVAL);
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 }
 
@@ -310,7 +308,7 @@ TEST_F_TIMEOUT(life, two_addresses_of_a_file, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 	EXPECT_TRUE(rig_dma_write_blocked(rig, RIG_PAGES / 2));
 	guest_touch(rig->guest, rig_iova(RIG_PAGES / 2));
-	EXPECT_TRUE(dma_works(&rig->edu, rig_iova(RIG_PAGES / 2),
+	EXPECT_TRUE(dma_works(rig->device, rig_iova(RIG_PAGES / 2),
 			      rig->mem.vaddr));
 
 	old = rig_guest_write(rig, 0);
@@ -377,7 +375,7 @@ TEST_F_TIMEOUT(bitmap, last_marks_stay, RIG_TIMEOUT_S)
 	EXPECT_STAT("late_pins", 1);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 	EXPECT_TRUE(rig_dma_works(rig, 1));
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	type1_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
 	EXPECT_STAT("late_pins", 0);
 
 	/* Memory that is there can be registered instead. */

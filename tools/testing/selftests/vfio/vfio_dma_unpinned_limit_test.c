@@ -64,7 +64,7 @@ static iova_t spread_iova(u64 page)
 
 static bool spread_works(FIXTURE_DATA(limit) * self, u64 page)
 {
-	return dma_works(&self->rig.edu, spread_iova(page),
+	return dma_works(self->rig.device, spread_iova(page),
 			 spread_vaddr(self, page));
 }
 
@@ -78,8 +78,8 @@ static bool spread_marks(FIXTURE_DATA(limit) * self, u64 limit, u64 budget)
 		if (!mem_make_huge(spread_vaddr(self, huge * HUGE_PAGES)))
 			return false;
 	}
-	iommu_map_unpinned(rig->iommu, &self->region);
-	iommu_register_budget(rig->iommu, rig->bitmap.vaddr, &self->region,
+	type1_map_unpinned(rig->iommu, &self->region);
+	type1_register_budget(rig->iommu, rig->bitmap.vaddr, &self->region,
 			      limit, budget);
 	rig_enable_marks(rig);
 	for (huge = 0; huge < SPREAD; huge++) {
@@ -182,8 +182,8 @@ static u64 move_marks(FIXTURE_DATA(limit) * self)
 	struct rig *rig = &self->rig;
 	u64 round, n, first, lost = 0;
 
-	iommu_map_unpinned(rig->iommu, &self->region);
-	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &self->region,
+	type1_map_unpinned(rig->iommu, &self->region);
+	type1_register_bitmap(rig->iommu, rig->bitmap.vaddr, &self->region,
 			      GROUP);
 	rig_enable_marks(rig);
 	for (round = 0; round < ROUNDS; round++) {

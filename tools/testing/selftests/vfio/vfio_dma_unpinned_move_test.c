@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <libvfio/cgroup.h>
+#include <libvfio/memcg.h>
 #include <libvfio/settings.h>
 #include <libvfio/shadow.h>
 #include <libvfio/swap.h>
@@ -58,9 +58,16 @@ static void lazy_free(struct shadow *shadow)
 
 /* --- memory.reclaim --------------------------------------------------------- */
 
+static char *cgroup;
+
 static const char *enter_cgroup(struct shadow *shadow)
 {
-	return needs_swap(shadow) ?: cgroup_enter();
+	const char *missing = needs_swap(shadow);
+
+	if (missing)
+		return missing;
+	cgroup = memcg_join();
+	return cgroup ? NULL : NO_MEMCG;
 }
 
 static const char *set_lru_gen(const char *value)
@@ -82,7 +89,7 @@ static const char *lru_gen_on(struct shadow *shadow)
 /* Less than asked for is an error, which is what marked pages lead to. */
 static void reclaim_cgroup(struct shadow *shadow)
 {
-	cgroup_write("memory.reclaim", "2M");
+	memcg_reclaim(cgroup, 2 << 20);
 }
 
 static void memory_reclaim(struct shadow *shadow)
@@ -98,7 +105,8 @@ static void cold(struct shadow *shadow)
 
 static void leave_cgroup(struct shadow *shadow)
 {
-	cgroup_leave();
+	memcg_leave(cgroup);
+	cgroup = NULL;
 }
 
 /* --- huge pages ------------------------------------------------------------- */
@@ -185,8 +193,8 @@ static int node_of(void *page, bool other)
 {
 	int node = -1;
 
-	TEST_ASSERT(!syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0) &&
-		    node >= 0, "move_pages: status %d", node);
+	VFIO_ASSERT_TRUE(!syscall(SYS_move_pages, 0, 1, &page, NULL, &node, 0) &&
+			 node >= 0, "move_pages: status %d", node);
 	return other ? !node : node;
 }
 
@@ -212,15 +220,15 @@ static void move_pages_away(struct shadow *shadow)
 	}
 	for (n = 0; n < count; n++)
 		nodes[n] = node_of(pages[n], true);
-	TEST_ASSERT(syscall(SYS_move_pages, 0, count, pages, nodes, status,
-			    MPOL_MF_MOVE) >= 0, "move_pages: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(syscall(SYS_move_pages, 0, count, pages, nodes, status,
+				 MPOL_MF_MOVE) >= 0, "move_pages: %s", strerror(errno));
 }
 
 static void bind_range(void *vaddr, u64 size, unsigned long nodes, unsigned int flags)
 {
 	int error = mem_bind(vaddr, size, nodes, flags);
 
-	TEST_ASSERT(!error, "mbind: %s", strerror(error));
+	VFIO_ASSERT_TRUE(!error, "mbind: %s", strerror(-error));
 }
 
 static void bind_to_other(struct shadow *shadow)
@@ -241,8 +249,8 @@ static void migrate(struct shadow *shadow)
 	int node = node_of(first_unmarked(shadow), false);
 	unsigned long from = NODE_MASK(node), to = NODE_MASK(!node);
 
-	TEST_ASSERT(syscall(SYS_migrate_pages, 0, MAX_NODE, &from, &to) >= 0,
-		    "migrate_pages: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(syscall(SYS_migrate_pages, 0, MAX_NODE, &from, &to) >= 0,
+			 "migrate_pages: %s", strerror(errno));
 }
 
 static const char *balance_nodes(struct shadow *shadow)
@@ -262,8 +270,8 @@ static const char *balance_nodes(struct shadow *shadow)
 
 static void allocate_on(int mode, unsigned long nodes)
 {
-	TEST_ASSERT(!syscall(SYS_set_mempolicy, mode, nodes ? &nodes : NULL,
-			     nodes ? MAX_NODE : 0), "set_mempolicy");
+	VFIO_ASSERT_TRUE(!syscall(SYS_set_mempolicy, mode, nodes ? &nodes : NULL,
+				  nodes ? MAX_NODE : 0), "set_mempolicy");
 }
 
 /* Far from the CPU, which is what is to be balanced. */
@@ -319,8 +327,8 @@ static void free_ballast(u64 frame, bool below)
 			    ballast_frames[n] < frame ||
 			    !(ballast_frames[n] % BALLAST_STEP))
 			continue;
-		TEST_ASSERT(!madvise(ballast + n * MEM_PAGE_SIZE, MEM_PAGE_SIZE,
-				     MADV_DONTNEED), "MADV_DONTNEED");
+		VFIO_ASSERT_TRUE(!madvise(ballast + n * MEM_PAGE_SIZE, MEM_PAGE_SIZE,
+					  MADV_DONTNEED), "MADV_DONTNEED");
 	}
 }
 
@@ -337,14 +345,14 @@ static void take_ballast(struct shadow *shadow)
 
 	ballast = mmap(NULL, BALLAST_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(sorted && ballast != MAP_FAILED, "out of memory");
+	VFIO_ASSERT_TRUE(sorted && ballast != MAP_FAILED, "out of memory");
 	sync();
 	setting_write("/proc/sys/vm/drop_caches", "1");
 	madvise(ballast, BALLAST_SIZE, MADV_NOHUGEPAGE);
 	if (!needs_nodes(shadow))
 		bind_range(ballast, BALLAST_SIZE, NODE_MASK(1), 0);
-	TEST_ASSERT(!madvise(ballast, BALLAST_SIZE, MADV_POPULATE_WRITE),
-		    "MADV_POPULATE_WRITE");
+	VFIO_ASSERT_TRUE(!madvise(ballast, BALLAST_SIZE, MADV_POPULATE_WRITE),
+			 "MADV_POPULATE_WRITE");
 	mem_frames_now(ballast, BALLAST_PAGES, ballast_frames);
 	memcpy(sorted, ballast_frames, sizeof(ballast_frames));
 	qsort(sorted, BALLAST_PAGES, sizeof(*sorted), compare_frames);
@@ -383,16 +391,16 @@ static void disable_swap(struct shadow *shadow)
 	int err;
 
 	pageout(shadow);
-	TEST_ASSERT(shadow_moved(shadow) == ALL, "no page was swapped out");
+	VFIO_ASSERT_TRUE(shadow_moved(shadow) == ALL, "no page was swapped out");
 	err = swap_disable();
-	TEST_ASSERT(!err, "swapoff: %s", strerror(err));
+	VFIO_ASSERT_TRUE(!err, "swapoff: %s", strerror(-err));
 }
 
 static void enable_swap(struct shadow *shadow)
 {
 	int err = swap_enable();
 
-	TEST_ASSERT(!err, "swapon: %s", strerror(err));
+	VFIO_ASSERT_TRUE(!err, "swapon: %s", strerror(-err));
 }
 
 static const char *use_file(struct shadow *shadow)
@@ -438,7 +446,7 @@ static char *hog_map(u64 size)
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	TEST_ASSERT(memory != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(memory != MAP_FAILED, "mmap");
 	bind_range(memory, size, HOG_NODE, 0);
 	return memory;
 }
@@ -452,14 +460,14 @@ static void be_hog(void)
 	setting_write("/proc/self/oom_score_adj", "1000");
 	raise(SIGSTOP);
 	memory = hog_map(HOG_SIZE);
-	TEST_ASSERT(!madvise(memory, HOG_SIZE, MADV_POPULATE_WRITE),
-		    "MADV_POPULATE_WRITE: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(!madvise(memory, HOG_SIZE, MADV_POPULATE_WRITE),
+			 "MADV_POPULATE_WRITE: %s", strerror(errno));
 	for (;;) {
 		memory = hog_map(HOG_CHUNK);
 		/* Faster than small pages */
 		madvise(memory, HOG_CHUNK, MADV_HUGEPAGE);
-		TEST_ASSERT(!mlock(memory, HOG_CHUNK), "mlock: %s",
-			    strerror(errno));
+		VFIO_ASSERT_TRUE(!mlock(memory, HOG_CHUNK), "mlock: %s",
+				 strerror(errno));
 		usleep(HOG_PAUSE_US);
 	}
 }
@@ -471,11 +479,11 @@ static void prepare_hog(struct shadow *shadow)
 
 	bind_range(shadow_memory(shadow), RIG_SIZE, HOG_NODE, 0);
 	hog = fork();
-	TEST_ASSERT(hog >= 0, "fork");
+	VFIO_ASSERT_TRUE(hog >= 0, "fork");
 	if (!hog)
 		be_hog();
-	TEST_ASSERT(waitpid(hog, &status, WUNTRACED) == hog &&
-		    WIFSTOPPED(status), "waitpid");
+	VFIO_ASSERT_TRUE(waitpid(hog, &status, WUNTRACED) == hog &&
+			 WIFSTOPPED(status), "waitpid");
 }
 
 /*
@@ -497,14 +505,14 @@ static void press(struct shadow *shadow)
 	kill(hog, SIGCONT);
 	for (n = 0; n < HOG_WAITS && !shadow_taken(shadow); n++) {
 		shadow_until_taken(shadow, NULL);
-		TEST_ASSERT(shadow_taken(shadow) ||
-			    !waitpid(hog, &status, WNOHANG),
-			    "the hog has ended: 0x%x", status);
+		VFIO_ASSERT_TRUE(shadow_taken(shadow) ||
+				 !waitpid(hog, &status, WNOHANG),
+				 "the hog has ended: 0x%x", status);
 	}
 	kill(hog, SIGKILL);
-	TEST_ASSERT(waitpid(hog, &status, 0) == hog, "waitpid");
+	VFIO_ASSERT_TRUE(waitpid(hog, &status, 0) == hog, "waitpid");
 	unbind(shadow);
-	TEST_ASSERT(pages_stolen() > stolen, "reclaim has taken nothing");
+	VFIO_ASSERT_TRUE(pages_stolen() > stolen, "reclaim has taken nothing");
 }
 
 /* No compaction for huge pages, which would be another mover. */

@@ -381,7 +381,7 @@ TEST_F_TIMEOUT(pin, unregister_releases, RIG_TIMEOUT_S)
 	guest_touch(rig->guest, rig_iova(2));
 	EXPECT_STAT("late_pins", 2);
 
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	type1_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
 	EXPECT_EQ(status_kib("VmLck"), locked);
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_STAT("leaves", 1);
@@ -411,7 +411,7 @@ TEST_F_TIMEOUT(pin, without_marks_every_leaf_stays, RIG_TIMEOUT_S)
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
+	type1_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
 	EXPECT_STAT("marks_enabled", 0);
 	guest_touch(rig->guest, rig_iova(0));
 	mem_bracket(rig_vaddr(rig, 0));

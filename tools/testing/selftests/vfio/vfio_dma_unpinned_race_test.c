@@ -17,7 +17,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/hostile.h>
+#include <libvfio/memcg.h>
 #include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
 
@@ -50,14 +52,14 @@ struct race {
 
 struct racer {
 	struct race *race;
-	struct guest_random_state random;
+	struct kvm_random_state random;
 	void (*step)(struct racer *racer);
 	pthread_t thread;
 };
 
 static u32 below(struct racer *racer, u32 n)
 {
-	return guest_random_u32(&racer->random) % n;
+	return kvm_random_u32(&racer->random) % n;
 }
 
 /* A part of the memory */
@@ -78,8 +80,8 @@ do {									\
 									\
 	while (__n < ARRAY_SIZE(__errs) && __errs[__n] != __err)	\
 		__n++;							\
-	TEST_ASSERT(__n < ARRAY_SIZE(__errs), "%s: %s", #err,		\
-		    strerror(__err));					\
+	VFIO_ASSERT_TRUE(__n < ARRAY_SIZE(__errs), "%s: %s", #err,	\
+			 strerror(-__err));				\
 } while (0)
 
 static void step_map(struct racer *racer)
@@ -91,21 +93,21 @@ static void step_map(struct racer *racer)
 	region.iova = rig_iova(below(racer, WINDOW_PAGES));
 	switch (below(racer, 8)) {
 	case 0:
-		ASSERT_ONE_OF(__iommu_map(iommu, &region), EEXIST, EFAULT,
-			      ENOMEM, EAGAIN, EBUSY);
+		ASSERT_ONE_OF(__type1_map(iommu, &region), -EEXIST, -EFAULT,
+			      -ENOMEM, -EAGAIN, -EBUSY);
 		break;
 	case 1:
 	case 2:
 		region.iova = RIG_IOVA;
 		region.size = WINDOW_PAGES * MEM_PAGE_SIZE;
-		ASSERT_ONE_OF(__iommu_unmap(iommu, &region), EINVAL, ENOENT);
+		ASSERT_ONE_OF(__type1_unmap(iommu, &region), -EINVAL, -ENOENT);
 		break;
 	case 3:
-		ASSERT_ONE_OF(__iommu_unmap(iommu, &region), EINVAL, ENOENT);
+		ASSERT_ONE_OF(__type1_unmap(iommu, &region), -EINVAL, -ENOENT);
 		break;
 	default:
-		ASSERT_ONE_OF(__iommu_map_unpinned(iommu, &region), EEXIST,
-			      EFAULT, EOPNOTSUPP, ENOSPC, ENOMEM);
+		ASSERT_ONE_OF(__type1_map_unpinned(iommu, &region), -EEXIST,
+			      -EFAULT, -EOPNOTSUPP, -ENOSPC, -ENOMEM);
 	}
 }
 
@@ -127,12 +129,12 @@ static void step_bitmap(struct racer *racer)
 
 	for (n = 0; n < 64; n++)
 		WRITE_ONCE(bitmap[below(racer, WINDOW_PAGES / 8)],
-			   guest_random_u32(&racer->random));
-	ASSERT_ONE_OF(__iommu_register_bitmap(rig->iommu, bitmap, &region, LIMIT),
-		      EEXIST);
-	ASSERT_ONE_OF(__iommu_pin_bitmap(rig->iommu,
+			   kvm_random_u32(&racer->random));
+	ASSERT_ONE_OF(__type1_register_bitmap(rig->iommu, bitmap, &region, LIMIT),
+		      -EEXIST);
+	ASSERT_ONE_OF(__type1_pin_bitmap(rig->iommu,
 					 flags[below(racer, ARRAY_SIZE(flags))]),
-		      ENOENT);
+		      -ENOENT);
 }
 
 /* Other memory at the same address, after none for a moment */
@@ -143,11 +145,11 @@ static void replace_memory(struct racer *racer, void *vaddr, u64 size)
 	int flags = MAP_FIXED | (shared ? MAP_SHARED :
 					  MAP_PRIVATE | MAP_ANONYMOUS);
 
-	TEST_ASSERT(mmap(vaddr, size, PROT_NONE, MAP_FIXED | MAP_PRIVATE |
-			 MAP_ANONYMOUS, -1, 0) == vaddr, "mmap");
-	TEST_ASSERT(mmap(vaddr, size, PROT_READ | PROT_WRITE, flags,
-			 shared ? mem->fd : -1, shared ? vaddr - mem->vaddr : 0)
-		    == vaddr, "mmap");
+	VFIO_ASSERT_TRUE(mmap(vaddr, size, PROT_NONE, MAP_FIXED | MAP_PRIVATE |
+			      MAP_ANONYMOUS, -1, 0) == vaddr, "mmap");
+	VFIO_ASSERT_TRUE(mmap(vaddr, size, PROT_READ | PROT_WRITE, flags,
+			      shared ? mem->fd : -1, shared ? vaddr - mem->vaddr : 0)
+			 == vaddr, "mmap");
 }
 
 /* Another reference to the group would keep the next one from opening it. */
@@ -157,7 +159,7 @@ static void fork_without_files(void)
 
 	if (!pid)
 		_exit(0);
-	TEST_ASSERT(pid > 0 && waitpid(pid, NULL, 0) == pid, "fork");
+	VFIO_ASSERT_TRUE(pid > 0 && waitpid(pid, NULL, 0) == pid, "fork");
 }
 
 /* None of it has to succeed: all of it makes brackets. */
@@ -216,7 +218,7 @@ static void step_attach(struct racer *racer)
 static void step_touch(struct racer *racer)
 {
 	ASSERT_ONE_OF(__guest_touch(racer->race->rig.guest,
-				    rig_iova(below(racer, RIG_PAGES))), EFAULT);
+				    rig_iova(below(racer, RIG_PAGES))), -EFAULT);
 }
 
 /* To whatever is there or not */
@@ -224,7 +226,7 @@ static void step_dma(struct racer *racer)
 {
 	u32 value = unique_value();
 
-	edu_write(&racer->race->rig.edu, rig_iova(below(racer, WINDOW_PAGES)),
+	dma_write(racer->race->rig.device, rig_iova(below(racer, WINDOW_PAGES)),
 		  &value, sizeof(value));
 }
 
@@ -237,15 +239,15 @@ static void step_victim(struct racer *racer)
 	u64 *vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	TEST_ASSERT(vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED, "mmap");
 	for (n = 0; n < size / sizeof(*vaddr); n++) {
-		TEST_ASSERT(!READ_ONCE(vaddr[n]), "a new page isn't empty");
+		VFIO_ASSERT_TRUE(!READ_ONCE(vaddr[n]), "a new page isn't empty");
 		vaddr[n] = (u64)&vaddr[n];
 	}
 	usleep(below(racer, 50) * 1000);
 	for (n = 0; n < size / sizeof(*vaddr); n++)
-		TEST_ASSERT(READ_ONCE(vaddr[n]) == (u64)&vaddr[n],
-			    "somebody has written to memory of another's");
+		VFIO_ASSERT_TRUE(READ_ONCE(vaddr[n]) == (u64)&vaddr[n],
+				 "somebody has written to memory of another's");
 	munmap(vaddr, size);
 }
 
@@ -272,14 +274,14 @@ static void finish(struct race *race)
 		.size = WINDOW_PAGES * MEM_PAGE_SIZE * 2,
 	};
 
-	ASSERT_ONE_OF(__iommu_unmap(rig->iommu, &all), ENOENT);
-	ASSERT_ONE_OF(__iommu_pin_bitmap(rig->iommu,
+	ASSERT_ONE_OF(__type1_unmap(rig->iommu, &all), -ENOENT);
+	ASSERT_ONE_OF(__type1_pin_bitmap(rig->iommu,
 					 VFIO_PIN_BITMAP_FLAG_UNREGISTER),
-		      ENOENT);
+		      -ENOENT);
 	if (stats_available())
-		TEST_ASSERT(stat_get("leaves") == -1, "counters are left");
-	TEST_ASSERT(status_kib("VmLck") * 1024 == MEM_PAGE_SIZE,
-		    "%lu KiB are left locked", status_kib("VmLck"));
+		VFIO_ASSERT_TRUE(stat_get("leaves") == -1, "counters are left");
+	VFIO_ASSERT_TRUE(status_kib("VmLck") * 1024 == MEM_PAGE_SIZE,
+			 "%lu KiB are left locked", status_kib("VmLck"));
 	rig_cleanup(rig);
 }
 
@@ -298,14 +300,14 @@ static int run_race(u32 seed, const char *cgroup, int fd)
 	for (n = 0; n < RACERS; n++) {
 		racers[n] = (struct racer) {
 			.race = &race,
-			.random = new_guest_random_state(seed + n),
+			.random = new_kvm_random_state(seed + n),
 			.step = steps[n],
 		};
-		TEST_ASSERT(!pthread_create(&racers[n].thread, NULL, run,
-					    &racers[n]), "pthread_create");
+		VFIO_ASSERT_TRUE(!pthread_create(&racers[n].thread, NULL, run,
+						 &racers[n]), "pthread_create");
 	}
-	TEST_ASSERT(write(fd, "", 1) == 1, "write");
-	TEST_ASSERT(read(fd, &byte, 1) == 1, "read");
+	VFIO_ASSERT_TRUE(write(fd, "", 1) == 1, "write");
+	VFIO_ASSERT_TRUE(read(fd, &byte, 1) == 1, "read");
 	WRITE_ONCE(race.stop, true);
 	for (n = 0; n < RACERS; n++)
 		pthread_join(racers[n].thread, NULL);
@@ -316,7 +318,7 @@ static int run_race(u32 seed, const char *cgroup, int fd)
 FIXTURE(race) {
 	struct rig rig;
 	struct kernel_counts before;
-	struct guest_random_state random;
+	struct kvm_random_state random;
 	char *cgroup;
 	s64 populates, late_pins;	/* seen, or nothing was raced */
 };
@@ -330,7 +332,7 @@ FIXTURE_SETUP(race)
 	/* The child wants the device. */
 	rig_cleanup(&self->rig);
 	self->before = kernel_counts();
-	self->random = new_guest_random_state(env_seed());
+	self->random = new_kvm_random_state(env_seed());
 	self->cgroup = memcg_create(NULL, "vfio-selftest");
 }
 
@@ -386,16 +388,16 @@ static s64 charge_left(const char *cgroup)
 static void one_round(struct __test_metadata *_metadata,
 		      FIXTURE_DATA(race) * self, u64 round)
 {
-	u32 seed = guest_random_u32(&self->random);
-	u32 ms = ROUND_MIN_MS + guest_random_u32(&self->random) %
+	u32 seed = kvm_random_u32(&self->random);
+	u32 ms = ROUND_MIN_MS + kvm_random_u32(&self->random) %
 		 (ROUND_MAX_MS - ROUND_MIN_MS);
-	bool killed = guest_random_u32(&self->random) % 4;
+	bool killed = kvm_random_u32(&self->random) % 4;
 	struct kernel_counts left;
 	int fd[2];
 	char byte;
 	pid_t pid;
 
-	separate_domains(guest_random_bool(&self->random));
+	separate_domains(kvm_random_bool(&self->random));
 	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
 	pid = fork();
 	if (!pid) {

@@ -54,7 +54,7 @@ static void fork_and_copy(struct shadow *shadow)
 	char byte;
 	pid_t child;
 
-	TEST_ASSERT(!pipe(go), "pipe");
+	VFIO_ASSERT_TRUE(!pipe(go), "pipe");
 	child = fork();
 	if (!child) {
 		close(go[1]);
@@ -63,7 +63,7 @@ static void fork_and_copy(struct shadow *shadow)
 		scribble(shadow);
 		_exit(0);
 	}
-	TEST_ASSERT(child > 0, "fork");
+	VFIO_ASSERT_TRUE(child > 0, "fork");
 	for (n = 0; n < SHADOW_UNMARKED_PAGES; n++) {
 		u64 page = shadow_unmarked_page(shadow, n);
 
@@ -72,21 +72,21 @@ static void fork_and_copy(struct shadow *shadow)
 	}
 	close(go[1]);
 	close(go[0]);
-	TEST_ASSERT(waitpid(child, &status, 0) == child && !status,
-		    "status %d of the child", status);
+	VFIO_ASSERT_TRUE(waitpid(child, &status, 0) == child && !status,
+			 "status %d of the child", status);
 }
 
 static void protect(struct shadow *shadow)
 {
 	int prot = shadow_random(shadow, 2) ? PROT_READ : PROT_NONE;
 
-	TEST_ASSERT(!mprotect(shadow_memory(shadow), RIG_SIZE, prot), "mprotect");
+	VFIO_ASSERT_TRUE(!mprotect(shadow_memory(shadow), RIG_SIZE, prot), "mprotect");
 }
 
 static void unprotect(struct shadow *shadow)
 {
-	TEST_ASSERT(!mprotect(shadow_memory(shadow), RIG_SIZE, PROT_READ | PROT_WRITE),
-		    "mprotect");
+	VFIO_ASSERT_TRUE(!mprotect(shadow_memory(shadow), RIG_SIZE, PROT_READ | PROT_WRITE),
+			 "mprotect");
 }
 
 /* Elsewhere and back: page tables move, and there is a time without memory. */
@@ -96,17 +96,17 @@ static void remap(struct shadow *shadow)
 
 	there = mmap(NULL, RIG_SIZE + MEM_HUGE_SIZE, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	TEST_ASSERT(there != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(there != MAP_FAILED, "mmap");
 	there = (void *)align_up((u64)there, MEM_HUGE_SIZE);
-	TEST_ASSERT(mremap(here, RIG_SIZE, RIG_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
-			   there) == there, "mremap");
-	TEST_ASSERT(mremap(there, RIG_SIZE, RIG_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
-			   here) == here, "mremap back");
+	VFIO_ASSERT_TRUE(mremap(here, RIG_SIZE, RIG_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				there) == there, "mremap");
+	VFIO_ASSERT_TRUE(mremap(there, RIG_SIZE, RIG_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				here) == here, "mremap back");
 }
 
 static void clear_soft_dirty(struct shadow *shadow)
 {
-	TEST_ASSERT(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
+	VFIO_ASSERT_TRUE(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
 }
 
 /* --- userfaultfd -------------------------------------------------------------- */
@@ -192,8 +192,8 @@ static void unmap_shared(struct shadow *shadow)
 
 static void write_protect(struct shadow *shadow)
 {
-	TEST_ASSERT(!uffd_write_protect(&uffd, shadow_memory(shadow), RIG_SIZE, true),
-		    "UFFDIO_WRITEPROTECT");
+	VFIO_ASSERT_TRUE(!uffd_write_protect(&uffd, shadow_memory(shadow), RIG_SIZE, true),
+			 "UFFDIO_WRITEPROTECT");
 }
 
 /* All that was written is reported and write-protected again. */
@@ -212,8 +212,8 @@ static void scan_written(struct shadow *shadow)
 	};
 	int fd = open("/proc/self/pagemap", O_RDONLY);
 
-	TEST_ASSERT(fd >= 0 && ioctl(fd, PAGEMAP_SCAN, &args) >= 0,
-		    "PAGEMAP_SCAN: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(fd >= 0 && ioctl(fd, PAGEMAP_SCAN, &args) >= 0,
+			 "PAGEMAP_SCAN: %s", strerror(errno));
 	close(fd);
 }
 
@@ -229,7 +229,7 @@ static void move_unmarked(struct shadow *shadow, bool away)
 
 		err = away ? uffd_move(&uffd, there, here, MEM_PAGE_SIZE) :
 			     uffd_move(&uffd, here, there, MEM_PAGE_SIZE);
-		TEST_ASSERT(!err, "UFFDIO_MOVE: %s", strerror(err));
+		VFIO_ASSERT_TRUE(!err, "UFFDIO_MOVE: %s", strerror(-err));
 	}
 }
 
@@ -239,8 +239,8 @@ static void move_away(struct shadow *shadow)
 	int err = uffd_move(&uffd, elsewhere.vaddr + page * MEM_PAGE_SIZE,
 			    shadow_vaddr(shadow, page), MEM_PAGE_SIZE);
 
-	TEST_ASSERT(err == EBUSY, "UFFDIO_MOVE of a marked page: %s",
-		    strerror(err));
+	VFIO_ASSERT_TRUE(err == -EBUSY, "UFFDIO_MOVE of a marked page: %s",
+			 strerror(-err));
 	move_unmarked(shadow, true);
 }
 
@@ -417,7 +417,7 @@ TEST_F_TIMEOUT(control, without_late_pins, MOVER_TIMEOUT_S)
 
 static const char *disable_marks(struct shadow *shadow)
 {
-	iommu_pin_bitmap(shadow->rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
+	type1_pin_bitmap(shadow->rig->iommu, VFIO_PIN_BITMAP_FLAG_DISABLE_MARKS);
 	return NULL;
 }
 

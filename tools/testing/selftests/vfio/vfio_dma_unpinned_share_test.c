@@ -6,8 +6,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/hostile.h>
 #include <libvfio/unpinned.h>
+#include <libvfio/vfio_group.h>
 
 #include "kselftest_harness.h"
 
@@ -17,7 +19,6 @@ struct pair {
 	struct rig rig;
 	struct iommu *iommu;	/* of the second device */
 	struct vfio_pci_device *device;
-	struct edu edu;
 };
 
 static const char *pair_init(struct pair *pair, enum mem_kind kind,
@@ -31,7 +32,7 @@ static const char *pair_init(struct pair *pair, enum mem_kind kind,
 	missing = rig_init(&pair->rig, kind);
 	if (missing)
 		return missing;
-	pair->iommu = containers ? iommu_init(VFIO_TYPE1v2_IOMMU) :
+	pair->iommu = containers ? iommu_init(MODE_VFIO_TYPE1V2_IOMMU) :
 				   pair->rig.iommu;
 	return NULL;
 }
@@ -39,7 +40,7 @@ static const char *pair_init(struct pair *pair, enum mem_kind kind,
 static void pair_cleanup(struct pair *pair)
 {
 	if (pair->device) {
-		edu_cleanup(&pair->edu);
+		dma_cleanup(pair->device);
 		vfio_pci_device_cleanup(pair->device);
 	}
 	if (pair->iommu != pair->rig.iommu)
@@ -93,9 +94,9 @@ FIXTURE_TEARDOWN(share)
 static void attach_second(struct pair *pair)
 {
 	pair->device = vfio_pci_device_init(device_bdf[1], pair->iommu);
-	edu_init(&pair->edu, pair->device, EDU2_IOVA);
+	dma_init(pair->device, EDU2_IOVA);
 	if (pair->iommu != pair->rig.iommu)
-		iommu_map_unpinned(pair->iommu, &pair->rig.region);
+		type1_map_unpinned(pair->iommu, &pair->rig.region);
 }
 
 static bool both_work(struct pair *pair, u64 page)
@@ -103,7 +104,7 @@ static bool both_work(struct pair *pair, u64 page)
 	void *vaddr = rig_vaddr(&pair->rig, page);
 
 	return rig_dma_works(&pair->rig, page) &&
-	       dma_works(&pair->edu, rig_iova(page), vaddr);
+	       dma_works(pair->device, rig_iova(page), vaddr);
 }
 
 static bool both_blocked(struct pair *pair, u64 page)
@@ -111,7 +112,7 @@ static bool both_blocked(struct pair *pair, u64 page)
 	void *vaddr = rig_vaddr(&pair->rig, page);
 
 	return rig_dma_write_blocked(&pair->rig, page) &&
-	       dma_write_blocked(&pair->edu, rig_iova(page), vaddr);
+	       dma_write_blocked(pair->device, rig_iova(page), vaddr);
 }
 
 TEST_F_TIMEOUT(share, touch_and_discard, RIG_TIMEOUT_S)
@@ -179,7 +180,7 @@ TEST_F_TIMEOUT(share, one_device_goes, RIG_TIMEOUT_S)
 	rig_enable_marks(rig);
 	rig_late_pin(rig, 0);
 	EXPECT_TRUE(both_work(pair, 0));
-	edu_cleanup(&pair->edu);
+	dma_cleanup(pair->device);
 	vfio_pci_device_cleanup(pair->device);
 	pair->device = NULL;
 	EXPECT_TRUE(rig_dma_works(rig, 0));
@@ -197,23 +198,23 @@ TEST_F_TIMEOUT(share, dirty_pages, RIG_TIMEOUT_S)
 
 	rig_map(rig);
 	attach_second(pair);
-	iommu_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+	type1_dirty_tracking(rig->iommu, VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 	if (variant->containers)
-		iommu_dirty_tracking(pair->iommu,
+		type1_dirty_tracking(pair->iommu,
 				     VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
 	guest_touch(rig->guest, rig_iova(0));
 	guest_touch(rig->guest, rig_iova(1));
-	EXPECT_TRUE(dma_works(&pair->edu, rig_iova(0), rig_vaddr(rig, 0)));
+	EXPECT_TRUE(dma_works(pair->device, rig_iova(0), rig_vaddr(rig, 0)));
 	mem_discard(&rig->mem, rig_vaddr(rig, 1), MEM_PAGE_SIZE);
 	EXPECT_RIG_DIRTY(rig, 0, 1);
 	EXPECT_RIG_DIRTY(rig, 0);
 
 	/* The second one goes, and the leaf of the first one stays. */
 	if (variant->containers) {
-		iommu_unmap_dirty(pair->iommu, &rig->region, &dirty);
+		type1_unmap_dirty(pair->iommu, &rig->region, &dirty);
 		EXPECT_DIRTY(dirty, 0, 1);
 	}
-	edu_cleanup(&pair->edu);
+	dma_cleanup(pair->device);
 	vfio_pci_device_cleanup(pair->device);
 	pair->device = NULL;
 	EXPECT_RIG_DIRTY(rig, 0);
@@ -241,9 +242,9 @@ FIXTURE_TEARDOWN(attach)
 	pair_cleanup(&self->pair);
 }
 
-static void detach(struct edu *edu, struct vfio_pci_device *device)
+static void detach(struct vfio_pci_device *device)
 {
-	edu_cleanup(edu);
+	dma_cleanup(device);
 	vfio_pci_device_cleanup(device);
 }
 
@@ -255,18 +256,18 @@ TEST_F_TIMEOUT(attach, between_mappings, RIG_TIMEOUT_S)
 	struct dma_region half = rig->region;
 
 	half.size /= 2;
-	iommu_map_unpinned(rig->iommu, &half);
+	type1_map_unpinned(rig->iommu, &half);
 	guest_touch(rig->guest, rig_iova(1));
 	attach_second(pair);
 	half.vaddr += half.size;
 	half.iova += half.size;
-	iommu_map_unpinned(rig->iommu, &half);
+	type1_map_unpinned(rig->iommu, &half);
 	guest_touch(rig->guest, rig_iova(RIG_PAGES - 1));
 	EXPECT_STAT("leaves", 2);
 	EXPECT_TRUE(both_work(pair, 1));
 	EXPECT_TRUE(both_work(pair, RIG_PAGES - 1));
 
-	iommu_unmap(rig->iommu, &half);
+	type1_unmap(rig->iommu, &half);
 	EXPECT_TRUE(both_work(pair, 1));
 	EXPECT_TRUE(both_blocked(pair, RIG_PAGES - 1));
 }
@@ -285,15 +286,13 @@ TEST_F_TIMEOUT(attach, tables_are_charged, RIG_TIMEOUT_S)
 	attach_second(pair);
 	/* And the page of edu's driver. */
 	EXPECT_EQ(status_kib("VmLck"), locked + TABLES_KIB + PAGE_KIB);
-	detach(&pair->edu, pair->device);
+	detach(pair->device);
 	pair->device = NULL;
 	EXPECT_EQ(status_kib("VmLck"), locked);
 
 	limit_memlock(locked / PAGE_KIB + TABLES_KIB / PAGE_KIB - 1);
 	group = vfio_group_open("pci", device_bdf[1]);
-	EXPECT_EQ(ioctl(group, VFIO_GROUP_SET_CONTAINER,
-			&pair->iommu->container_fd), -1);
-	EXPECT_EQ(errno, ENOMEM);
+	EXPECT_EQ(vfio_group_set_container(group, pair->iommu), -ENOMEM);
 	close(group);
 	EXPECT_EQ(status_kib("VmLck"), locked);
 	guest_touch(rig->guest, rig_iova(0));
@@ -314,16 +313,16 @@ TEST_F_TIMEOUT(attach, first_device_goes, RIG_TIMEOUT_S)
 	rig_late_pin(rig, 0);
 	guest_touch(rig->guest, rig_iova(1));
 	EXPECT_TRUE(both_work(pair, 0));
-	detach(&rig->edu, rig->device);
+	detach(rig->device);
 	EXPECT_STAT("leaves", 2);
 	EXPECT_STAT("late_pins", 1);
-	EXPECT_TRUE(dma_works(&pair->edu, rig_iova(0), vaddr));
+	EXPECT_TRUE(dma_works(pair->device, rig_iova(0), vaddr));
 	mem_discard(&rig->mem, rig_vaddr(rig, 1), MEM_PAGE_SIZE);
-	EXPECT_TRUE(dma_write_blocked(&pair->edu, rig_iova(1),
+	EXPECT_TRUE(dma_write_blocked(pair->device, rig_iova(1),
 				      rig_vaddr(rig, 1)));
 
 	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
-	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+	dma_init(rig->device, RIG_EDU_IOVA);
 	EXPECT_TRUE(both_work(pair, 0));
 	EXPECT_TRUE(both_blocked(pair, 1));
 }
@@ -337,15 +336,14 @@ TEST_F_TIMEOUT(attach, last_device_goes, RIG_TIMEOUT_S)
 	rig_register(rig, RIG_PAGES);
 	rig_enable_marks(rig);
 	rig_late_pin(rig, 0);
-	detach(&rig->edu, rig->device);
+	detach(rig->device);
 	EXPECT_STAT("leaves", -1);
 	EXPECT_EQ(vmstat_pins(), rig->pins);
 	EXPECT_EQ(status_kib("VmLck"), rig->locked);
 
 	/* The container starts anew. */
-	rig->iommu->is_set = false;
 	rig->device = vfio_pci_device_init(device_bdf[0], rig->iommu);
-	edu_init(&rig->edu, rig->device, RIG_EDU_IOVA);
+	dma_init(rig->device, RIG_EDU_IOVA);
 	rig_map(rig);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 0));
 	guest_touch(rig->guest, rig_iova(0));
@@ -378,39 +376,39 @@ TEST_F_TIMEOUT(containers, share_bitmap, RIG_TIMEOUT_S)
 	rig_map(rig);
 	attach_second(pair);
 	rig_register(rig, 10);
-	EXPECT_EQ(__iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS),
-		  ENOENT);
-	EXPECT_EQ(__iommu_register_bitmap(pair->iommu, bitmap, &rig->region, 11),
-		  EEXIST);
-	iommu_register_bitmap(pair->iommu, bitmap, &rig->region, 10);
-	iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
+	EXPECT_EQ(__type1_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS),
+		  -ENOENT);
+	EXPECT_EQ(__type1_register_bitmap(pair->iommu, bitmap, &rig->region, 11),
+		  -EEXIST);
+	type1_register_bitmap(pair->iommu, bitmap, &rig->region, 10);
+	type1_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 	rig_late_pin(rig, 0);
 	EXPECT_STAT("late_pins", 1);
 
 	/* The last one counts. */
-	iommu_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	type1_pin_bitmap(rig->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
 	EXPECT_STAT("late_pins", 1);
 	EXPECT_TRUE(both_work(pair, 0));
-	iommu_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
+	type1_pin_bitmap(pair->iommu, VFIO_PIN_BITMAP_FLAG_UNREGISTER);
 	EXPECT_STAT("late_pins", 0);
 	EXPECT_TRUE(both_blocked(pair, 0));
 }
 
 /* In a child: set up, and access in a loop until the process is killed. */
-static void run_until_killed(int ready, enum mem_kind kind)
+static void run_until_killed(void *data)
 {
 	struct rig rig;
 	u64 page;
 
-	rig_init(&rig, kind);
+	rig_init(&rig, *(enum mem_kind *)data);
 	rig_map(&rig);
 	rig_register(&rig, RIG_PAGES);
 	rig_enable_marks(&rig);
 	for (page = 0; page < 64; page++)
 		rig_pin(&rig, page);
 	mem_bracket(rig_vaddr(&rig, 0));
-	TEST_ASSERT(rig_dma_works(&rig, 0), "no DMA");
-	TEST_ASSERT(write(ready, "", 1) == 1, "write");
+	VFIO_ASSERT_TRUE(rig_dma_works(&rig, 0), "no DMA");
+	say('r');
 	for (;; page++) {
 		guest_touch(rig.guest, rig_iova(page % RIG_PAGES));
 		mem_bracket(rig_vaddr(&rig, (page - 8) % RIG_PAGES));
@@ -420,21 +418,13 @@ static void run_until_killed(int ready, enum mem_kind kind)
 /* Kill it, and return its process ID. */
 static pid_t run_and_kill(enum mem_kind kind)
 {
-	int ready[2], status;
-	char byte;
+	struct child child;
 	pid_t pid;
 
-	TEST_ASSERT(!pipe(ready), "pipe");
-	pid = fork();
-	if (!pid) {
-		run_until_killed(ready[1], kind);
-		_exit(1);
-	}
-	close(ready[1]);
-	TEST_ASSERT(read(ready[0], &byte, 1) == 1, "the child has ended");
-	close(ready[0]);
-	TEST_ASSERT(!kill(pid, SIGKILL), "kill");
-	TEST_ASSERT(waitpid(pid, &status, 0) == pid, "waitpid");
+	child_start(&child, run_until_killed, &kind);
+	pid = child.pid;
+	VFIO_ASSERT_EQ(child_hear(&child), 'r', "the child has ended");
+	child_kill(&child);
 	return pid;
 }
 

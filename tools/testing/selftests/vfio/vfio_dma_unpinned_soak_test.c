@@ -20,8 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <libvfio/cgroup.h>
 #include <libvfio/hostile.h>
+#include <libvfio/memcg.h>
 #include <libvfio/settings.h>
 #include <libvfio/shadow.h>
 #include <libvfio/swap.h>
@@ -58,7 +58,7 @@
 struct worker {
 	const struct soak_mover *mover;
 	struct shadow *shadow;
-	struct guest_random_state random;
+	struct kvm_random_state random;
 	pthread_t thread;
 	u64 done;
 };
@@ -83,6 +83,7 @@ static struct {
 	int nr_workers;
 	struct uffd uffd;
 	struct mem elsewhere;
+	char *cgroup;
 	s64 faults;			/* while movers worked */
 	u64 taken;			/* unmarked pages that the device had lost */
 	u64 moved;			/* and those with other frames or none */
@@ -92,7 +93,7 @@ static struct {
 
 static u32 below(struct worker *worker, u32 n)
 {
-	return guest_random_u32(&worker->random) % n;
+	return kvm_random_u32(&worker->random) % n;
 }
 
 static void *memory(struct worker *worker)
@@ -193,9 +194,9 @@ static bool step_remap(struct worker *worker)
 	if (mremap(here, RIG_SIZE, RIG_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
 		   there) != there)
 		return false;
-	TEST_ASSERT(mremap(there, RIG_SIZE, RIG_SIZE,
-			   MREMAP_MAYMOVE | MREMAP_FIXED, here) == here,
-		    "mremap back: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(mremap(there, RIG_SIZE, RIG_SIZE,
+				MREMAP_MAYMOVE | MREMAP_FIXED, here) == here,
+			 "mremap back: %s", strerror(errno));
 	return true;
 }
 
@@ -273,7 +274,7 @@ static bool step_migrate(struct worker *worker)
 static bool step_reclaim(struct worker *worker)
 {
 	/* Less than asked for is an error, and has done something too. */
-	return !cgroup_write("memory.reclaim", "1M");
+	return !memcg_reclaim(soak.cgroup, 1 << 20);
 }
 
 static bool step_lru_gen(struct worker *worker)
@@ -303,7 +304,7 @@ static bool step_swapoff(struct worker *worker)
 	done = !swap_disable();
 	usleep(below(worker, 200) * 1000);
 	err = done ? swap_enable() : 0;
-	TEST_ASSERT(!err, "swapon: %s", strerror(err));
+	VFIO_ASSERT_TRUE(!err, "swapon: %s", strerror(-err));
 	pthread_mutex_unlock(&swap_lock);
 	return done;
 }
@@ -373,7 +374,7 @@ static bool step_offline(struct worker *worker)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return false;
 	if (!setting_read(path, text, sizeof(text)) && !strcmp(text, "offline"))
-		TEST_ASSERT(!setting_write(path, "online_movable"), "%s", path);
+		VFIO_ASSERT_TRUE(!setting_write(path, "online_movable"), "%s", path);
 	return !status;
 }
 
@@ -481,8 +482,8 @@ static void all_here(void)
 {
 	int ret = pthread_barrier_wait(soak.barrier);
 
-	TEST_ASSERT(!ret || ret == PTHREAD_BARRIER_SERIAL_THREAD,
-		    "pthread_barrier_wait");
+	VFIO_ASSERT_TRUE(!ret || ret == PTHREAD_BARRIER_SERIAL_THREAD,
+			 "pthread_barrier_wait");
 }
 
 /*
@@ -530,8 +531,8 @@ static void all_at_once(struct shadow *shadow)
 	memcpy(soak.frames, shadow->frames, sizeof(soak.frames));
 	for (n = 0; n < soak.nr_workers; n++) {
 		soak.workers[n].shadow = shadow;
-		TEST_ASSERT(!pthread_create(&soak.workers[n].thread, NULL, run,
-					    &soak.workers[n]), "pthread_create");
+		VFIO_ASSERT_TRUE(!pthread_create(&soak.workers[n].thread, NULL, run,
+						 &soak.workers[n]), "pthread_create");
 	}
 	while (seconds < soak.seconds ||
 	       (!all_done() && seconds < PATIENCE * soak.seconds)) {
@@ -569,6 +570,12 @@ static void content_of_model(void *page, u64 vaddr, void *data)
 		word[i] = shadow->value[n][i >= half];
 }
 
+static const char *join_cgroup(void)
+{
+	soak.cgroup = memcg_join();
+	return soak.cgroup ? NULL : NO_MEMCG;
+}
+
 static const char *setup_uffd(struct shadow *shadow)
 {
 	u64 features = UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
@@ -582,7 +589,7 @@ static const char *setup_uffd(struct shadow *shadow)
 	soak.uffd.content = content_of_model;
 	soak.uffd.data = shadow;
 	uffd_start(&soak.uffd);
-	return cgroup_enter();
+	return join_cgroup();
 }
 
 /* Place for what is moved away, and for all of the memory. */
@@ -595,7 +602,7 @@ static const char *setup_anon(struct shadow *shadow)
 	    uffd_register(&soak.uffd, soak.elsewhere.vaddr, RIG_SIZE,
 			  UFFDIO_REGISTER_MODE_MISSING))
 		missing = "no userfaultfd with these features in this kernel";
-	return missing ?: cgroup_enter();
+	return missing ?: join_cgroup();
 }
 
 static const struct mover anon_mover = {
@@ -622,10 +629,10 @@ static void choose_movers(void)
 	for (n = 0; n < ARRAY_SIZE(movers); n++) {
 		if (!(movers[n].where & soak.kind))
 			continue;
-		TEST_ASSERT(soak.nr_workers < MAX_MOVERS, "too many movers");
+		VFIO_ASSERT_TRUE(soak.nr_workers < MAX_MOVERS, "too many movers");
 		soak.workers[soak.nr_workers++] = (struct worker) {
 			.mover = &movers[n],
-			.random = new_guest_random_state(shadow_seed() + n),
+			.random = new_kvm_random_state(shadow_seed() + n),
 		};
 	}
 }
@@ -674,7 +681,7 @@ static int run_vmm(int vmm)
 		return KSFT_SKIP;
 	}
 	report(&result);
-	cgroup_leave();
+	memcg_leave(soak.cgroup);
 	fflush(stdout);
 	return passed(&result) ? KSFT_PASS : KSFT_FAIL;
 }
@@ -738,12 +745,12 @@ static void make_barrier(void)
 
 	soak.barrier = mmap(NULL, sizeof(*soak.barrier), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	TEST_ASSERT(soak.barrier != MAP_FAILED &&
-		    !pthread_barrierattr_init(&attr) &&
-		    !pthread_barrierattr_setpshared(&attr,
-						    PTHREAD_PROCESS_SHARED) &&
-		    !pthread_barrier_init(soak.barrier, &attr, VMMS),
-		    "a barrier of two processes");
+	VFIO_ASSERT_TRUE(soak.barrier != MAP_FAILED &&
+			 !pthread_barrierattr_init(&attr) &&
+			 !pthread_barrierattr_setpshared(&attr,
+							 PTHREAD_PROCESS_SHARED) &&
+			 !pthread_barrier_init(soak.barrier, &attr, VMMS),
+			 "a barrier of two processes");
 }
 
 FIXTURE_SETUP(soak)

@@ -57,13 +57,14 @@ static void *disturb(void *data)
 	FIXTURE_DATA(stress) * self = data;
 	void *vaddr = self->rig.mem.vaddr;
 	unsigned int n;
+	int advice;
 
 	for (n = 0; !READ_ONCE(self->stop); n++) {
 		mem_bracket(vaddr + n % 2 * MEM_HUGE_SIZE);
 		if (mem_can_pageout())
 			mem_reclaim(vaddr, RIG_SIZE);
-		TEST_ASSERT(!madvise(vaddr, RIG_SIZE, n % 3 ? MADV_HUGEPAGE :
-				     MADV_NOHUGEPAGE), "madvise");
+		advice = n % 3 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+		VFIO_ASSERT_EQ(madvise(vaddr, RIG_SIZE, advice), 0);
 		/* Fails where a page is pinned, or huge pages are not to be had. */
 		madvise(vaddr, RIG_SIZE, MADV_COLLAPSE);
 	}
@@ -83,7 +84,7 @@ static void transfer(struct __test_metadata *_metadata, struct rig *rig, u64 fir
 	for (n = 0; n < PAGES_PER_ROUND; n += PAGES_PER_ROUND - 1) {
 		EXPECT_FALSE(rig_dma_read_blocked(rig, first + n, value[n]));
 		value[n] = unique_value();
-		edu_write(&rig->edu, rig_iova(first + n), &value[n],
+		dma_write(rig->device, rig_iova(first + n), &value[n],
 			  sizeof(value[n]));
 	}
 	for (n = 0; n < PAGES_PER_ROUND; n++) {

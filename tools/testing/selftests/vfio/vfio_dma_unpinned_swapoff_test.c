@@ -39,8 +39,8 @@ static void touch_swapped(struct rig *rig)
 static void populate_swapped(struct rig *rig)
 {
 	rig_enable_marks(rig);
-	TEST_ASSERT(stat_wait("leaves", SWAPPED) == SWAPPED, "%ld leaves",
-		    stat_get("leaves"));
+	VFIO_ASSERT_TRUE(stat_wait("leaves", SWAPPED) == SWAPPED, "%ld leaves",
+			 stat_get("leaves"));
 }
 
 FIXTURE_VARIANT_ADD(swapped, anon) {
@@ -95,7 +95,7 @@ static bool fill_and_swap_out(struct rig *rig, u32 *value)
 		guest_mark(rig->guest, page);
 		guest_touch(rig->guest, rig_iova(page));
 		value[page] = unique_value();
-		edu_write(&rig->edu, rig_iova(page), &value[page], sizeof(u32));
+		dma_write(rig->device, rig_iova(page), &value[page], sizeof(u32));
 		guest_unmark(rig->guest, page);
 	}
 	return mem_pageout(rig->mem.vaddr, SWAPPED_SIZE) ||

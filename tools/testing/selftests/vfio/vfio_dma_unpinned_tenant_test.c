@@ -5,15 +5,15 @@
  * that does not answer. What must not hang is waited for HANG_S.
  */
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/fuse.h>
-#include <libvfio/hostile.h>
+#include <libvfio/memcg.h>
 #include <libvfio/settings.h>
 #include <libvfio/uffd.h>
 #include <libvfio/unpinned.h>
@@ -31,67 +31,22 @@
 #define RECLAIM_TRIES	20
 #define ENABLES		20000UL
 
-/* A process of its own that says how far it is; pid is 0 when it has ended. */
-struct child {
-	pid_t pid;
-	int says;
-};
-
-static int say_fd;
-
-static void say(char byte)
-{
-	TEST_ASSERT(write(say_fd, &byte, 1) == 1, "write");
-}
-
-static void start_child(struct child *child, void (*fn)(void *), void *data)
-{
-	int says[2];
-
-	TEST_ASSERT(!pipe(says), "pipe");
-	child->pid = fork();
-	TEST_ASSERT(child->pid >= 0, "fork");
-	if (!child->pid) {
-		close(says[0]);
-		say_fd = says[1];
-		fn(data);
-		_exit(0);
-	}
-	close(says[1]);
-	child->says = says[0];
-}
-
 /* Does it say @byte next, and in time? */
 static bool hears(struct child *child, char byte)
 {
-	struct pollfd fds = { .fd = child->says, .events = POLLIN };
-	char heard = 0;
-
-	return poll(&fds, 1, HANG_S * 1000) == 1 &&
-	       read(child->says, &heard, 1) == 1 && heard == byte;
+	return child_hears(child, byte, HANG_S * 1000);
 }
 
 /* Does it end in time? Its exit status, or -1. */
 static int ends(struct child *child)
 {
-	int n, status;
-
-	for (n = 0; n < HANG_S * 1000000L / POLL_US; n++) {
-		if (waitpid(child->pid, &status, WNOHANG) == child->pid) {
-			close(child->says);
-			child->pid = 0;
-			return WIFEXITED(status) ? WEXITSTATUS(status) :
-						   128 + WTERMSIG(status);
-		}
-		usleep(POLL_US);
-	}
-	return -1;
+	return child_ends(child, HANG_S);
 }
 
 static void end_child(struct child *child)
 {
 	kill(child->pid, SIGKILL);
-	TEST_ASSERT(ends(child) >= 0, "process %d does not end", child->pid);
+	VFIO_ASSERT_GE(ends(child), 0, "process %d does not end", child->pid);
 }
 
 /* --- marked pages that can't be had now ----------------------------------------- */
@@ -121,15 +76,15 @@ static void map_hole(FIXTURE_DATA(hole) * self)
 {
 	struct rig *rig = &self->rig;
 
-	TEST_ASSERT(!rig_init(rig, MEM_ANON), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(rig, MEM_ANON), "the device is not free");
 	rig_map(rig);
 	rig_register(rig, RIG_PAGES);
 	guest_mark(rig->guest, HOLE);
 	guest_mark(rig->guest, HOLE + 1);
-	TEST_ASSERT(uffd_open(&self->uffd, 0) &&
-		    !uffd_register(&self->uffd, rig_vaddr(rig, HOLE),
-				   MEM_PAGE_SIZE, UFFDIO_REGISTER_MODE_MISSING),
-		    "userfaultfd");
+	VFIO_ASSERT_TRUE(uffd_open(&self->uffd, 0) &&
+			 !uffd_register(&self->uffd, rig_vaddr(rig, HOLE),
+					MEM_PAGE_SIZE, UFFDIO_REGISTER_MODE_MISSING),
+			 "userfaultfd");
 	rig_enable_marks(rig);
 }
 
@@ -180,7 +135,7 @@ TEST_F_TIMEOUT(hole, killed, 4 * HANG_S + RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 	struct child child;
 
-	start_child(&child, process_with_hole, self);
+	child_start(&child, process_with_hole, self);
 	ASSERT_TRUE(hears(&child, 'w'));
 	EXPECT_TRUE(hears(&child, 'm'));
 	ASSERT_EQ(kill(child.pid, SIGKILL), 0);
@@ -212,9 +167,9 @@ FIXTURE_SETUP(stuck)
 FIXTURE_TEARDOWN(stuck)
 {
 	fuse_close(&self->file);
-	if (self->other.pid)
+	if (self->other.running)
 		end_child(&self->other);
-	if (self->child.pid)
+	if (self->child.running)
 		end_child(&self->child);
 }
 
@@ -224,7 +179,7 @@ static void *read_as_debugger(void *vaddr)
 	int fd = open("/proc/self/mem", O_RDONLY);
 	char byte;
 
-	TEST_ASSERT(fd >= 0, "/proc/self/mem");
+	VFIO_ASSERT_TRUE(fd >= 0, "/proc/self/mem");
 	pread(fd, &byte, 1, (off_t)vaddr);
 	close(fd);
 	return NULL;
@@ -239,11 +194,11 @@ static void map_while_held(void *data)
 	void *vaddr;
 
 	device_bdf[0] = device_bdf[1];
-	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(&rig, MEM_ANON), "the device is not free");
 	vaddr = mmap(NULL, MEM_PAGE_SIZE, PROT_READ, MAP_PRIVATE, file->fd, 0);
-	TEST_ASSERT(vaddr != MAP_FAILED &&
-		    !pthread_create(&thread, NULL, read_as_debugger, vaddr) &&
-		    fuse_asked(file, HANG_S * 1000), "the file is not read");
+	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED &&
+			 !pthread_create(&thread, NULL, read_as_debugger, vaddr) &&
+			 fuse_asked(file, HANG_S * 1000), "the file is not read");
 	say('h');
 	rig_map(&rig);
 	say('m');
@@ -254,10 +209,10 @@ static void map_and_unmap(void *data)
 {
 	struct rig rig = {};
 
-	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(&rig, MEM_ANON), "the device is not free");
 	rig_map(&rig);
 	guest_touch(rig.guest, rig_iova(0));
-	TEST_ASSERT(rig_dma_works(&rig, 0), "no DMA");
+	VFIO_ASSERT_TRUE(rig_dma_works(&rig, 0), "no DMA");
 	rig_unmap(&rig);
 	rig_cleanup(&rig);
 }
@@ -265,10 +220,10 @@ static void map_and_unmap(void *data)
 /* A process that can't get its own mmap_lock keeps no other from its mappings. */
 TEST_F_TIMEOUT(stuck, others_map, 2 * HANG_S + RIG_TIMEOUT_S)
 {
-	start_child(&self->child, map_while_held, &self->file);
+	child_start(&self->child, map_while_held, &self->file);
 	ASSERT_TRUE(hears(&self->child, 'h'));
 	wait_until_asleep(self->child.pid);
-	start_child(&self->other, map_and_unmap, NULL);
+	child_start(&self->other, map_and_unmap, NULL);
 	EXPECT_EQ(ends(&self->other), 0);
 
 	/* And it has waited all the time: it maps when the server is gone. */
@@ -282,16 +237,16 @@ static void unmap_file(void *data)
 	struct fuse_file *file = data;
 	struct rig rig = {};
 
-	TEST_ASSERT(!rig_init(&rig, MEM_ANON), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(&rig, MEM_ANON), "the device is not free");
 	rig_map(&rig);
 	rig_register(&rig, RIG_PAGES);
 	guest_mark(rig.guest, HOLE);
 	guest_mark(rig.guest, HOLE + 1);
-	TEST_ASSERT(mmap(rig_vaddr(&rig, HOLE), MEM_PAGE_SIZE,
-			 PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-			 file->fd, 0) != MAP_FAILED, "mmap of the file");
+	VFIO_ASSERT_TRUE(mmap(rig_vaddr(&rig, HOLE), MEM_PAGE_SIZE,
+			      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+			      file->fd, 0) != MAP_FAILED, "mmap of the file");
 	rig_enable_marks(&rig);
-	TEST_ASSERT(stat_wait("leaves", 1) == 1, "the other page has no leaf");
+	VFIO_ASSERT_TRUE(stat_wait("leaves", 1) == 1, "the other page has no leaf");
 	say('w');
 	rig_unmap(&rig);
 	say('u');
@@ -303,7 +258,7 @@ TEST_F_TIMEOUT(stuck, worker_asks_no_server, 3 * HANG_S + RIG_TIMEOUT_S)
 {
 	if (!stats_available())
 		SKIP(return, NO_STATS);
-	start_child(&self->child, unmap_file, &self->file);
+	child_start(&self->child, unmap_file, &self->file);
 	EXPECT_TRUE(hears(&self->child, 'w'));
 	EXPECT_TRUE(hears(&self->child, 'u'));
 	EXPECT_FALSE(fuse_asked(&self->file, 0));
@@ -338,7 +293,7 @@ static void wide_init(FIXTURE_DATA(wide) * self, u64 chunks)
 	struct rig *rig = &self->rig;
 	u64 n;
 
-	TEST_ASSERT(!rig_init(rig, MEM_ANON), "the device is not free");
+	VFIO_ASSERT_TRUE(!rig_init(rig, MEM_ANON), "the device is not free");
 	mem_alloc(&self->mem, MEM_ANON, WIDE_SIZE);
 	self->region = (struct dma_region) {
 		.vaddr = self->mem.vaddr,
@@ -346,8 +301,8 @@ static void wide_init(FIXTURE_DATA(wide) * self, u64 chunks)
 		.size = WIDE_SIZE,
 	};
 	guest_map(rig->guest, WIDE_IOVA, self->mem.vaddr, WIDE_SIZE);
-	iommu_map_unpinned(rig->iommu, &self->region);
-	iommu_register_bitmap(rig->iommu, rig->bitmap.vaddr, &self->region,
+	type1_map_unpinned(rig->iommu, &self->region);
+	type1_register_bitmap(rig->iommu, rig->bitmap.vaddr, &self->region,
 			      WIDE_CHUNKS);
 	rig_enable_marks(rig);
 	for (n = 0; n < chunks; n++) {
@@ -355,8 +310,8 @@ static void wide_init(FIXTURE_DATA(wide) * self, u64 chunks)
 		guest_touch(rig->guest, WIDE_IOVA + n * MEM_HUGE_SIZE);
 		mem_bracket(self->mem.vaddr + n * MEM_HUGE_SIZE);
 	}
-	TEST_ASSERT(stat_get("late_pins") == chunks, "%ld late pins",
-		    stat_get("late_pins"));
+	VFIO_ASSERT_TRUE(stat_get("late_pins") == chunks, "%ld late pins",
+			 stat_get("late_pins"));
 }
 
 static void wide_cleanup(FIXTURE_DATA(wide) * self)
@@ -449,8 +404,8 @@ TEST_F_TIMEOUT(wide, shrinker_knows_cgroups, RIG_TIMEOUT_S)
 		SKIP(return, NO_SWAP);
 	vmms = memcg_create(parent, "vmm");
 	others = memcg_create(parent, "other");
-	start_child(&vmm, vmm_in_cgroup, vmms);
-	start_child(&other, other_in_cgroup, others);
+	child_start(&vmm, vmm_in_cgroup, vmms);
+	child_start(&other, other_in_cgroup, others);
 	ASSERT_TRUE(hears(&vmm, 'i'));
 	ASSERT_TRUE(hears(&other, 'i'));
 
@@ -479,7 +434,7 @@ TEST_F_TIMEOUT(wide, enable_in_a_loop, RIG_TIMEOUT_S)
 	wide_init(self, 1);
 	runs = stat_get("worker_runs");
 	for (n = 0; n < ENABLES; n++)
-		iommu_pin_bitmap(self->rig.iommu,
+		type1_pin_bitmap(self->rig.iommu,
 				 VFIO_PIN_BITMAP_FLAG_ENABLE_MARKS);
 	runs = stat_get("worker_runs") - runs;
 	EXPECT_LE(runs, ENABLES / 20);

@@ -48,12 +48,12 @@ static bool write_survives(struct rig *rig, u64 page)
 
 	rig_guest_write(rig, page);
 	rig_pin(rig, page);
-	TEST_ASSERT(!madvise(vaddr, MEM_PAGE_SIZE, MADV_FREE), "MADV_FREE");
-	TEST_ASSERT(stat_get("late_pins") == 1, "no late pin");
-	edu_write(&rig->edu, rig_iova(page), &value, sizeof(value));
+	VFIO_ASSERT_TRUE(!madvise(vaddr, MEM_PAGE_SIZE, MADV_FREE), "MADV_FREE");
+	VFIO_ASSERT_TRUE(stat_get("late_pins") == 1, "no late pin");
+	dma_write(rig->device, rig_iova(page), &value, sizeof(value));
 	guest_unmark(rig->guest, page);
-	TEST_ASSERT(stat_wait("late_pins", 0) == 0, "the pin stays");
-	TEST_ASSERT(mem_pageout(vaddr, MEM_PAGE_SIZE), "the page stays");
+	VFIO_ASSERT_TRUE(stat_wait("late_pins", 0) == 0, "the pin stays");
+	VFIO_ASSERT_TRUE(mem_pageout(vaddr, MEM_PAGE_SIZE), "the page stays");
 	return guest_read(rig->guest, rig_iova(page)) == value;
 }
 
@@ -82,14 +82,14 @@ static s64 swap_writes(struct rig *rig)
 
 	for (page = 0; page < SET_PAGES; page++)
 		rig_guest_write(rig, page);
-	TEST_ASSERT(mem_pageout(rig_vaddr(rig, 0), SET_PAGES * MEM_PAGE_SIZE),
-		    "pages stay");
+	VFIO_ASSERT_TRUE(mem_pageout(rig_vaddr(rig, 0), SET_PAGES * MEM_PAGE_SIZE),
+			 "pages stay");
 	before = vmstat_line("pswpout");
 	for (round = 0; round < SET_ROUNDS; round++) {
 		for (page = 0; page < SET_PAGES; page++)
 			guest_read(rig->guest, rig_iova(page));
-		TEST_ASSERT(mem_pageout(rig_vaddr(rig, 0),
-					SET_PAGES * MEM_PAGE_SIZE), "pages stay");
+		VFIO_ASSERT_TRUE(mem_pageout(rig_vaddr(rig, 0),
+					     SET_PAGES * MEM_PAGE_SIZE), "pages stay");
 	}
 	return vmstat_line("pswpout") - before;
 }

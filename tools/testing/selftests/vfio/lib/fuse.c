@@ -2,22 +2,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <libvfio/assert.h>
 #include <libvfio/fuse.h>
 #include <libvfio/memory.h>
-
-#include "test_util.h"
 
 #define FILE_NODE	(FUSE_ROOT_ID + 1)
 #define VALID_S		3600
@@ -46,8 +41,8 @@ static void send_reply(int fd, const struct fuse_in_header *in, int error,
 		{ .iov_base = (void *)data, .iov_len = size },
 	};
 
-	TEST_ASSERT(writev(fd, parts, 2) == out.len || errno == ENOENT,
-		    "reply to opcode %u: %s", in->opcode, strerror(errno));
+	VFIO_ASSERT_TRUE(writev(fd, parts, 2) == out.len || errno == ENOENT,
+			 "reply to opcode %u: %s", in->opcode, strerror(errno));
 }
 
 static void answer_init(int fd, const struct fuse_in_header *in)
@@ -83,7 +78,7 @@ static void answer_getattr(int fd, const struct fuse_in_header *in)
 	send_reply(fd, in, 0, &out, sizeof(out));
 }
 
-static void serve_one(int fd, int says, const struct fuse_in_header *in)
+static void serve_one(int fd, const struct fuse_in_header *in)
 {
 	struct fuse_open_out opened = {};
 
@@ -98,7 +93,7 @@ static void serve_one(int fd, int says, const struct fuse_in_header *in)
 		return send_reply(fd, in, 0, &opened, sizeof(opened));
 	case FUSE_READ:
 		/* The one that never gets an answer. */
-		TEST_ASSERT(write(says, "r", 1) == 1, "write");
+		say('r');
 		return;
 	case FUSE_FORGET:
 	case FUSE_BATCH_FORGET:
@@ -110,16 +105,16 @@ static void serve_one(int fd, int says, const struct fuse_in_header *in)
 	}
 }
 
-static void serve(int fd, int says)
+static void serve(void *data)
 {
+	int fd = *(int *)data;
 	union {
 		struct fuse_in_header header;
 		char bytes[FUSE_MIN_READ_BUFFER + MEM_PAGE_SIZE];
 	} in;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	while (read(fd, &in, sizeof(in)) > 0)
-		serve_one(fd, says, &in.header);
+		serve_one(fd, &in.header);
 }
 
 static bool mount_at(const char *dir, int fd)
@@ -129,22 +124,6 @@ static bool mount_at(const char *dir, int fd)
 	snprintf(options, sizeof(options),
 		 "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
 	return !mount("vfio-selftest", dir, "fuse", 0, options);
-}
-
-static void start_server(struct fuse_file *file, int fd)
-{
-	int says[2];
-
-	TEST_ASSERT(!pipe(says), "pipe");
-	file->server = fork();
-	TEST_ASSERT(file->server >= 0, "fork");
-	if (!file->server) {
-		close(says[0]);
-		serve(fd, says[1]);
-		_exit(0);
-	}
-	close(says[1]);
-	file->asked = says[0];
 }
 
 /* The file stays when its directory is gone. */
@@ -167,37 +146,32 @@ const char *fuse_open(struct fuse_file *file)
 	memset(file, 0, sizeof(*file));
 	if (fd < 0)
 		return "no /dev/fuse";
-	TEST_ASSERT(mkdtemp(dir), "mkdtemp: %s", strerror(errno));
+	VFIO_ASSERT_NOT_NULL(mkdtemp(dir));
 	/* The server can't read before there is a mount. */
 	if (!mount_at(dir, fd)) {
 		rmdir(dir);
 		close(fd);
 		return "a FUSE file system can't be mounted";
 	}
-	start_server(file, fd);
+	child_start(&file->server, serve, &fd);
 	/* From now on, the end of the server is the end of the file system. */
 	close(fd);
 	file->fd = open_and_unmount(dir);
 	rmdir(dir);
-	TEST_ASSERT(file->fd >= 0, "open: %s", strerror(errno));
+	VFIO_ASSERT_TRUE(file->fd >= 0, "open: %s", strerror(errno));
 	return NULL;
 }
 
 bool fuse_asked(struct fuse_file *file, int ms)
 {
-	struct pollfd fds = { .fd = file->asked, .events = POLLIN };
-	char byte;
-
-	return poll(&fds, 1, ms) == 1 && read(file->asked, &byte, 1) == 1;
+	return child_hears(&file->server, 'r', ms);
 }
 
 void fuse_close(struct fuse_file *file)
 {
-	if (!file->server)
+	if (!file->server.running)
 		return;
-	kill(file->server, SIGKILL);
-	waitpid(file->server, NULL, 0);
-	close(file->asked);
+	child_kill(&file->server);
 	close(file->fd);
 	memset(file, 0, sizeof(*file));
 }

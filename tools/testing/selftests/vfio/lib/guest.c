@@ -4,6 +4,7 @@
 #include "processor.h"
 #include "ucall_common.h"
 
+#include <libvfio/assert.h>
 #include <libvfio/guest.h>
 
 /* Memory that the guest can be given, all mappings together. */
@@ -60,9 +61,8 @@ static void guest_code(void)
 
 struct guest *guest_init(void)
 {
-	struct guest *guest = calloc(1, sizeof(*guest));
+	struct guest *guest = calloc_assert(1, sizeof(*guest));
 
-	TEST_ASSERT(guest, "out of memory");
 	guest->vm = __vm_create_shape_with_one_vcpu(VM_SHAPE_DEFAULT,
 						    &guest->vcpu,
 						    GUEST_MAX_PAGES, guest_code);
@@ -84,14 +84,14 @@ void guest_map(struct guest *guest, u64 gpa, void *vaddr, u64 size)
 		 min(size, GUEST_MAX_REACH) / guest->vm->page_size);
 }
 
-/* Returns 0 or the errno of KVM_RUN. */
+/* Returns 0 or -errno of KVM_RUN. */
 static int run_vcpu(struct guest *guest)
 {
 	int err;
 
 	if (guest->around_run)
 		guest->around_run(true);
-	err = __vcpu_run(guest->vcpu) ? errno : 0;
+	err = __vcpu_run(guest->vcpu) ? -errno : 0;
 	if (guest->around_run)
 		guest->around_run(false);
 	return err;
@@ -105,7 +105,7 @@ static int guest_run(struct guest *guest, enum guest_op op, u64 addr,
 	struct ucall uc;
 	int err;
 
-	req = addr_gva2hva(guest->vm, (vm_vaddr_t)&request);
+	req = addr_gva2hva(guest->vm, (gva_t)&request);
 	*req = (struct guest_request){ .op = op, .addr = addr, .value = *value };
 	vcpu_regs_get(guest->vcpu, &regs);
 	err = run_vcpu(guest);
@@ -120,7 +120,7 @@ static int guest_run(struct guest *guest, enum guest_op op, u64 addr,
 		REPORT_GUEST_ASSERT(uc);
 		break;
 	default:
-		TEST_FAIL("the guest stopped, exit reason %u (%s)",
+		VFIO_FAIL("the guest stopped, exit reason %u (%s)",
 			  guest->vcpu->run->exit_reason,
 			  exit_reason_str(guest->vcpu->run->exit_reason));
 	}
@@ -155,7 +155,7 @@ void guest_touch(struct guest *guest, u64 gpa)
 {
 	int err = __guest_touch(guest, gpa);
 
-	TEST_ASSERT(!err, "touch of 0x%lx: %s", gpa, strerror(err));
+	VFIO_ASSERT_TRUE(!err, "touch of 0x%lx: %s", gpa, strerror(-err));
 }
 
 u32 guest_read(struct guest *guest, u64 gpa)
@@ -163,7 +163,7 @@ u32 guest_read(struct guest *guest, u64 gpa)
 	u32 value;
 	int err = __guest_read(guest, gpa, &value);
 
-	TEST_ASSERT(!err, "read of 0x%lx: %s", gpa, strerror(err));
+	VFIO_ASSERT_TRUE(!err, "read of 0x%lx: %s", gpa, strerror(-err));
 	return value;
 }
 
@@ -171,14 +171,14 @@ void guest_write(struct guest *guest, u64 gpa, u32 value)
 {
 	int err = __guest_write(guest, gpa, value);
 
-	TEST_ASSERT(!err, "write of 0x%lx: %s", gpa, strerror(err));
+	VFIO_ASSERT_TRUE(!err, "write of 0x%lx: %s", gpa, strerror(-err));
 }
 
 static void guest_set_mark(struct guest *guest, enum guest_op op, u64 bit)
 {
 	int err = guest_run(guest, op, guest->bitmap, &bit);
 
-	TEST_ASSERT(!err, "access to the bitmap: %s", strerror(err));
+	VFIO_ASSERT_TRUE(!err, "access to the bitmap: %s", strerror(-err));
 }
 
 void guest_mark(struct guest *guest, u64 bit)

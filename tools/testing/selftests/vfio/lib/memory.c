@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/align.h>
 #include <linux/bits.h>
 #include <linux/compiler.h>
 #include <linux/kernel.h>
@@ -13,10 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <libvfio/assert.h>
 #include <libvfio/memory.h>
 #include <libvfio/settings.h>
-
-#include "test_util.h"
 
 #define PAGEMAP_PRESENT		BIT_ULL(63)
 #define PAGEMAP_FRAME_MASK	(BIT_ULL(55) - 1)
@@ -45,8 +45,8 @@ static void *reserve(enum mem_kind kind, u64 size)
 	void *vaddr = mmap(NULL, size + align, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	TEST_ASSERT(vaddr != MAP_FAILED, "mmap");
-	return (void *)align_up((u64)vaddr, align);
+	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED, "mmap");
+	return (void *)ALIGN((u64)vaddr, align);
 }
 
 static unsigned int mem_fd_flags(enum mem_kind kind)
@@ -68,10 +68,10 @@ static int mem_fd(enum mem_kind kind, u64 size)
 	if (kind == MEM_ANON || kind == MEM_SHARED_ANON)
 		return -1;
 	fd = memfd_create("vfio selftest", mem_fd_flags(kind));
-	TEST_ASSERT(fd >= 0 && !ftruncate(fd, size), "memfd");
+	VFIO_ASSERT_TRUE(fd >= 0 && !ftruncate(fd, size), "memfd");
 	if (kind == MEM_SEALED_MEMFD)
-		TEST_ASSERT(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW |
-				   F_SEAL_SEAL), "F_ADD_SEALS");
+		VFIO_ASSERT_TRUE(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW |
+					F_SEAL_SEAL), "F_ADD_SEALS");
 	return fd;
 }
 
@@ -85,7 +85,7 @@ void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size)
 {
 	int flags = MAP_FIXED;
 
-	size = align_up(size, mem_page_size(kind));
+	size = ALIGN(size, mem_page_size(kind));
 	mem->kind = kind;
 	mem->size = size;
 	mem->fd = mem_fd(kind, size);
@@ -94,7 +94,7 @@ void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size)
 		flags |= MAP_ANONYMOUS;
 	mem->vaddr = mmap(reserve(kind, size), size, PROT_READ | PROT_WRITE, flags,
 			  mem->fd, 0);
-	TEST_ASSERT(mem->vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_TRUE(mem->vaddr != MAP_FAILED, "mmap");
 	/* Fails where there are no huge pages, which is as good. */
 	madvise(mem->vaddr, size, MADV_NOHUGEPAGE);
 }
@@ -109,8 +109,8 @@ void mem_free(struct mem *mem)
 /* MADV_REMOVE punches a hole in the file that is mapped. */
 void mem_discard(struct mem *mem, void *vaddr, u64 size)
 {
-	TEST_ASSERT(!madvise(vaddr, size, mem_is_private(mem->kind) ?
-			     MADV_DONTNEED : MADV_REMOVE), "madvise");
+	VFIO_ASSERT_TRUE(!madvise(vaddr, size, mem_is_private(mem->kind) ?
+				  MADV_DONTNEED : MADV_REMOVE), "madvise");
 }
 
 int mem_bind(void *vaddr, u64 size, unsigned long nodes, unsigned int flags)
@@ -122,7 +122,7 @@ int mem_bind(void *vaddr, u64 size, unsigned long nodes, unsigned int flags)
 				 8 * sizeof(nodes), flags);
 	else
 		failed = syscall(SYS_mbind, vaddr, size, MPOL_DEFAULT, NULL, 0, flags);
-	return failed ? errno : 0;
+	return failed ? -errno : 0;
 }
 
 s64 mem_free_pages(enum mem_kind kind)
@@ -146,7 +146,7 @@ u64 mem_resident(void *vaddr, u64 size)
 	u64 n, resident = 0, pages = size / MEM_PAGE_SIZE;
 	unsigned char *vec = malloc(pages);
 
-	TEST_ASSERT(vec && !mincore(vaddr, size, vec), "mincore");
+	VFIO_ASSERT_TRUE(vec && !mincore(vaddr, size, vec), "mincore");
 	for (n = 0; n < pages; n++)
 		resident += vec[n] & 1;
 	free(vec);
@@ -160,8 +160,8 @@ void mem_frames_now(void *vaddr, u64 pages, u64 *frames)
 	ssize_t size = pages * sizeof(u64);
 	u64 n;
 
-	TEST_ASSERT(fd >= 0, "open of pagemap");
-	TEST_ASSERT(pread(fd, frames, size, offset) == size, "read of pagemap");
+	VFIO_ASSERT_TRUE(fd >= 0, "open of pagemap");
+	VFIO_ASSERT_TRUE(pread(fd, frames, size, offset) == size, "read of pagemap");
 	close(fd);
 	for (n = 0; n < pages; n++) {
 		if (!(frames[n] & PAGEMAP_PRESENT)) {
@@ -169,8 +169,8 @@ void mem_frames_now(void *vaddr, u64 pages, u64 *frames)
 			continue;
 		}
 		frames[n] &= PAGEMAP_FRAME_MASK;
-		TEST_ASSERT(frames[n],
-			    "pagemap shows no frame, CAP_SYS_ADMIN is needed");
+		VFIO_ASSERT_TRUE(frames[n],
+				 "pagemap shows no frame, CAP_SYS_ADMIN is needed");
 	}
 }
 
@@ -188,7 +188,7 @@ u64 mem_frame(void *vaddr)
 
 	(void)READ_ONCE(*(u8 *)vaddr);
 	frame = mem_frame_now(vaddr);
-	TEST_ASSERT(frame, "a page that was just read is gone");
+	VFIO_ASSERT_TRUE(frame, "a page that was just read is gone");
 	return frame;
 }
 
@@ -200,7 +200,7 @@ static bool read_line(const char *path, const char *name, char sep, s64 *value)
 	bool found = false;
 	char line[256];
 
-	TEST_ASSERT(file, "open %s", path);
+	VFIO_ASSERT_NOT_NULL(file, "open %s", path);
 	while (!found && fgets(line, sizeof(line), file)) {
 		found = !strncmp(line, name, len) && line[len] == sep;
 		if (found)
@@ -217,7 +217,7 @@ bool mem_is_huge(void *vaddr)
 	bool within = false;
 	char line[512];
 
-	TEST_ASSERT(file, "open of smaps");
+	VFIO_ASSERT_NOT_NULL(file, "open of smaps");
 	while (fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
 			within = (u64)vaddr >= start && (u64)vaddr < end;
@@ -239,9 +239,9 @@ bool mem_make_huge(void *vaddr)
 	if (madvise(vaddr, MEM_HUGE_SIZE, MADV_HUGEPAGE))
 		return false;
 	for (n = 0; n < HUGE_TRIES && !huge; n++) {
-		TEST_ASSERT(!madvise(vaddr, MEM_HUGE_SIZE, MADV_DONTNEED) &&
-			    (fd < 0 || write(fd, "1", 1) == 1),
-			    "discard and compaction");
+		VFIO_ASSERT_TRUE(!madvise(vaddr, MEM_HUGE_SIZE, MADV_DONTNEED) &&
+				 (fd < 0 || write(fd, "1", 1) == 1),
+				 "discard and compaction");
 		WRITE_ONCE(*(u8 *)vaddr, 0);
 		huge = mem_is_huge(vaddr);
 	}
@@ -252,11 +252,11 @@ bool mem_make_huge(void *vaddr)
 
 void mem_bracket(void *vaddr)
 {
-	void *start = (void *)align_down((u64)vaddr, MEM_HUGE_SIZE);
+	void *start = (void *)ALIGN_DOWN((u64)vaddr, MEM_HUGE_SIZE);
 	int prot = PROT_READ | PROT_WRITE;
 
-	TEST_ASSERT(!mprotect(start, MEM_HUGE_SIZE, prot | PROT_EXEC) &&
-		    !mprotect(start, MEM_HUGE_SIZE, prot), "mprotect");
+	VFIO_ASSERT_TRUE(!mprotect(start, MEM_HUGE_SIZE, prot | PROT_EXEC) &&
+			 !mprotect(start, MEM_HUGE_SIZE, prot), "mprotect");
 }
 
 bool mem_can_pageout(void)
@@ -275,18 +275,18 @@ void mem_reclaim(void *vaddr, u64 size)
 	cpu_set_t all, one;
 	int cpu;
 
-	TEST_ASSERT(!sched_getaffinity(0, sizeof(all), &all), "sched_getaffinity");
+	VFIO_ASSERT_TRUE(!sched_getaffinity(0, sizeof(all), &all), "sched_getaffinity");
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 		if (!CPU_ISSET(cpu, &all))
 			continue;
 		CPU_ZERO(&one);
 		CPU_SET(cpu, &one);
-		TEST_ASSERT(!sched_setaffinity(0, sizeof(one), &one),
-			    "sched_setaffinity");
-		TEST_ASSERT(!madvise(vaddr, size, MADV_PAGEOUT), "MADV_PAGEOUT");
+		VFIO_ASSERT_TRUE(!sched_setaffinity(0, sizeof(one), &one),
+				 "sched_setaffinity");
+		VFIO_ASSERT_TRUE(!madvise(vaddr, size, MADV_PAGEOUT), "MADV_PAGEOUT");
 	}
-	TEST_ASSERT(!sched_setaffinity(0, sizeof(all), &all),
-		    "sched_setaffinity");
+	VFIO_ASSERT_TRUE(!sched_setaffinity(0, sizeof(all), &all),
+			 "sched_setaffinity");
 }
 
 bool mem_pageout(void *vaddr, u64 size)
@@ -313,8 +313,8 @@ int mem_poison(void *vaddr)
 {
 	struct sigaction action = { .sa_handler = count_bus_error };
 
-	TEST_ASSERT(!sigaction(SIGBUS, &action, NULL), "sigaction");
-	return madvise(vaddr, MEM_PAGE_SIZE, MADV_HWPOISON) ? errno : 0;
+	VFIO_ASSERT_TRUE(!sigaction(SIGBUS, &action, NULL), "sigaction");
+	return madvise(vaddr, MEM_PAGE_SIZE, MADV_HWPOISON) ? -errno : 0;
 }
 
 int mem_bus_errors(void)
@@ -330,10 +330,10 @@ s64 vmstat_line(const char *name)
 	int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
 	s64 value;
 
-	TEST_ASSERT(fd >= 0 && write(fd, "1", 1) == 1, "stat_refresh");
+	VFIO_ASSERT_TRUE(fd >= 0 && write(fd, "1", 1) == 1, "stat_refresh");
 	close(fd);
-	TEST_ASSERT(read_line("/proc/vmstat", name, ' ', &value),
-		    "no %s in /proc/vmstat", name);
+	VFIO_ASSERT_TRUE(read_line("/proc/vmstat", name, ' ', &value),
+			 "no %s in /proc/vmstat", name);
 	return value;
 }
 
@@ -347,7 +347,7 @@ u64 status_kib(const char *name)
 {
 	s64 value;
 
-	TEST_ASSERT(read_line("/proc/self/status", name, ':', &value),
-		    "no %s in /proc/self/status", name);
+	VFIO_ASSERT_TRUE(read_line("/proc/self/status", name, ':', &value),
+			 "no %s in /proc/self/status", name);
 	return value;
 }

@@ -6,9 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <libvfio/settings.h>
+#include <linux/types.h>
 
-#include "test_util.h"
+#include <libvfio/assert.h>
+#include <libvfio/settings.h>
 
 #define MAX_SETTINGS	16
 #define MAX_VALUE	128
@@ -26,12 +27,12 @@ int setting_write(const char *path, const char *value)
 	int err = 0;
 
 	if (fd < 0)
-		return errno;
+		return -errno;
 	len = write(fd, value, strlen(value));
 	if (len < 0)
-		err = errno;
+		err = -errno;
 	else if (len != (ssize_t)strlen(value))
-		err = EIO;
+		err = -EIO;
 	close(fd);
 	return err;
 }
@@ -43,10 +44,10 @@ int setting_read(const char *path, char *value, size_t size)
 	ssize_t len;
 
 	if (fd < 0)
-		return errno;
+		return -errno;
 	len = read(fd, value, size - 1);
 	if (len < 0)
-		err = errno;
+		err = -errno;
 	close(fd);
 	value[err ? 0 : len] = 0;
 	value[strcspn(value, "\n")] = 0;
@@ -81,7 +82,7 @@ int setting_change(const char *path, const char *value)
 		err = setting_write(path, value);
 	if (err)
 		return err;
-	TEST_ASSERT(nr_changed < MAX_SETTINGS, "too many settings");
+	VFIO_ASSERT_TRUE(nr_changed < MAX_SETTINGS, "too many settings");
 	/* For a test that ends by a failed assertion. */
 	if (!nr_changed)
 		atexit(settings_restore);

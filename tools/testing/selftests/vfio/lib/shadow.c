@@ -7,9 +7,7 @@
 #include <libvfio/settings.h>
 #include <libvfio/shadow.h>
 
-#include "test_util.h"
-
-#define HALF_WORDS	(EDU_BUFFER_SIZE / 2 / sizeof(u32))
+#define HALF_WORDS	(DMA_MAX_SIZE / 2 / sizeof(u32))
 #define PAIR_OFFSET	(MEM_PAGE_SIZE / 2)	/* of what a DMA covers */
 
 #define MOVE_TIMEOUT_S	20
@@ -51,8 +49,8 @@ u64 shadow_random(struct shadow *shadow, u64 below)
 
 void shadow_advise(struct shadow *shadow, int advice)
 {
-	TEST_ASSERT(!madvise(shadow_memory(shadow), RIG_SIZE, advice),
-		    "madvise %d: %s", advice, strerror(errno));
+	VFIO_ASSERT_TRUE(!madvise(shadow_memory(shadow), RIG_SIZE, advice),
+			 "madvise %d: %s", advice, strerror(errno));
 }
 
 static void fill_half(u32 *half, u32 value)
@@ -103,14 +101,14 @@ static bool pair_is(struct shadow *shadow, u64 pair, const u32 *content)
 static void transfer(struct shadow *shadow, u64 to, u64 from)
 {
 	u32 sent[2 * HALF_WORDS], got[2 * HALF_WORDS];
-	struct edu *edu = &shadow->rig->edu;
+	struct vfio_pci_device *device = shadow->rig->device;
 
 	if (shadow->same) {
-		edu_read(edu, pair_iova(from), got, sizeof(got));
+		dma_read(device, pair_iova(from), got, sizeof(got));
 	} else {
 		renew_pair(shadow, to, sent);
-		edu_exchange(edu, pair_iova(to), sent, pair_iova(from), got,
-			     sizeof(got));
+		dma_write(device, pair_iova(to), sent, sizeof(sent));
+		dma_read(device, pair_iova(from), got, sizeof(got));
 	}
 	shadow->transfers++;
 	shadow->mismatches += !pair_is(shadow, from, got);
@@ -193,23 +191,23 @@ static void begin_round(struct shadow *shadow)
 		fill_page(shadow, shadow->marked[n / 2] + n % 2);
 	for (n = 0; n < SHADOW_UNMARKED_PAGES; n++)
 		fill_page(shadow, shadow_unmarked_page(shadow, n));
-	TEST_ASSERT(leaves(shadow) == SHADOW_MARKED_PAGES + SHADOW_UNMARKED_PAGES,
-		    "%ld leaves after all touches", leaves(shadow));
+	VFIO_ASSERT_TRUE(leaves(shadow) == SHADOW_MARKED_PAGES + SHADOW_UNMARKED_PAGES,
+			 "%ld leaves after all touches", leaves(shadow));
 	if (shadow->same)
 		return;
 	renew_pair(shadow, shadow->unmarked[pair], sent);
-	edu_write(&shadow->rig->edu, pair_iova(shadow->unmarked[pair]), sent,
+	dma_write(shadow->rig->device, pair_iova(shadow->unmarked[pair]), sent,
 		  sizeof(sent));
 }
 
 static void step_under_dma(struct shadow *shadow)
 {
 	WRITE_ONCE(shadow->stop, false);
-	TEST_ASSERT(!pthread_create(&shadow->thread, NULL, transfer_thread,
-				    shadow), "pthread_create");
+	VFIO_ASSERT_TRUE(!pthread_create(&shadow->thread, NULL, transfer_thread,
+					 shadow), "pthread_create");
 	shadow->mover->step(shadow);
 	WRITE_ONCE(shadow->stop, true);
-	TEST_ASSERT(!pthread_join(shadow->thread, NULL), "pthread_join");
+	VFIO_ASSERT_TRUE(!pthread_join(shadow->thread, NULL), "pthread_join");
 }
 
 u64 shadow_moved(struct shadow *shadow)
@@ -355,11 +353,10 @@ static void run_round(struct shadow *shadow, struct mover_result *result)
 const char *mover_run(struct rig *rig, const struct mover *mover,
 		      struct mover_result *result)
 {
-	struct shadow *shadow = calloc(1, sizeof(*shadow));
+	struct shadow *shadow = calloc_assert(1, sizeof(*shadow));
 	const char *missing = NULL;
 	int n;
 
-	TEST_ASSERT(shadow, "out of memory");
 	shadow->rig = rig;
 	shadow->mover = mover;
 	shadow->random = shadow_seed() ?: 1;

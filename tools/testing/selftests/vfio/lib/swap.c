@@ -6,10 +6,9 @@
 #include <string.h>
 #include <sys/swap.h>
 
+#include <libvfio/assert.h>
 #include <libvfio/memory.h>
 #include <libvfio/swap.h>
-
-#include "test_util.h"
 
 static char swap[64];		/* in use, the first one */
 static char other_swap[64];	/* in use before swap_to_file(), or empty */
@@ -42,7 +41,7 @@ static void restore_at_exit(void)
 int swap_disable(void)
 {
 	if (swapoff(swap))
-		return errno;
+		return -errno;
 	disabled = true;
 	restore_at_exit();
 	return 0;
@@ -51,15 +50,15 @@ int swap_disable(void)
 int swap_enable(void)
 {
 	if (swapon(swap, 0))
-		return errno;
+		return -errno;
 	disabled = false;
 	return 0;
 }
 
 static void exchange(const char *on, const char *off)
 {
-	TEST_ASSERT(!swapon(on, 0), "swapon of %s: %s", on, strerror(errno));
-	TEST_ASSERT(!swapoff(off), "swapoff of %s: %s", off, strerror(errno));
+	VFIO_ASSERT_TRUE(!swapon(on, 0), "swapon of %s: %s", on, strerror(errno));
+	VFIO_ASSERT_TRUE(!swapoff(off), "swapoff of %s: %s", off, strerror(errno));
 }
 
 const char *swap_to_file(void)

@@ -7,10 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <libvfio/assert.h>
 #include <libvfio/settings.h>
 #include <libvfio/trace.h>
-
-#include "test_util.h"
 
 #define TRACEFS		"/sys/kernel/tracing"
 
@@ -44,7 +43,7 @@ void trace_each(void (*fn)(const char *line, void *data), void *data)
 	FILE *file = fopen(file_path("trace"), "r");
 	char line[512];
 
-	TEST_ASSERT(file, "no %s", file_path("trace"));
+	VFIO_ASSERT_NOT_NULL(file, "no %s", file_path("trace"));
 	while (fgets(line, sizeof(line), file)) {
 		if (line[0] != '#')
 			fn(line, data);
@@ -78,6 +77,6 @@ void trace_stop(void)
 	if (!dir[0])
 		return;
 	setting_write(file_path("set_event"), "");
-	TEST_ASSERT(!rmdir(dir), "rmdir of %s", dir);
+	VFIO_ASSERT_TRUE(!rmdir(dir), "rmdir of %s", dir);
 	dir[0] = 0;
 }

@@ -7,10 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <libvfio/assert.h>
 #include <libvfio/memory.h>
 #include <libvfio/uffd.h>
-
-#include "test_util.h"
 
 bool uffd_open(struct uffd *uffd, u64 features)
 {
@@ -32,7 +31,7 @@ int uffd_register(struct uffd *uffd, void *vaddr, u64 size, u64 mode)
 		.mode = mode,
 	};
 
-	return ioctl(uffd->fd, UFFDIO_REGISTER, &reg) ? errno : 0;
+	return ioctl(uffd->fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
 }
 
 int uffd_write_protect(struct uffd *uffd, void *vaddr, u64 size, bool protect)
@@ -42,7 +41,7 @@ int uffd_write_protect(struct uffd *uffd, void *vaddr, u64 size, bool protect)
 		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
-	return ioctl(uffd->fd, UFFDIO_WRITEPROTECT, &args) ? errno : 0;
+	return ioctl(uffd->fd, UFFDIO_WRITEPROTECT, &args) ? -errno : 0;
 }
 
 int uffd_move(struct uffd *uffd, void *to, void *from, u64 size)
@@ -53,7 +52,7 @@ int uffd_move(struct uffd *uffd, void *to, void *from, u64 size)
 		.len = size,
 	};
 
-	return ioctl(uffd->fd, UFFDIO_MOVE, &args) ? errno : 0;
+	return ioctl(uffd->fd, UFFDIO_MOVE, &args) ? -errno : 0;
 }
 
 /*
@@ -67,10 +66,10 @@ static void check_resolved(struct uffd *uffd, u64 vaddr, int ret,
 
 	if (!ret)
 		return;
-	TEST_ASSERT(errno == EEXIST || errno == EFAULT, "%s: %s", what,
-		    strerror(errno));
-	TEST_ASSERT(!ioctl(uffd->fd, UFFDIO_WAKE, &range), "UFFDIO_WAKE: %s",
-		    strerror(errno));
+	VFIO_ASSERT_TRUE(errno == EEXIST || errno == EFAULT, "%s: %s", what,
+			 strerror(errno));
+	VFIO_ASSERT_TRUE(!ioctl(uffd->fd, UFFDIO_WAKE, &range), "UFFDIO_WAKE: %s",
+			 strerror(errno));
 }
 
 static void resolve_missing(struct uffd *uffd, u64 vaddr)
@@ -102,12 +101,12 @@ static void resolve(struct uffd *uffd, const struct uffd_msg *msg)
 	u64 vaddr = msg->arg.pagefault.address & ~(MEM_PAGE_SIZE - 1);
 	u64 flags = msg->arg.pagefault.flags;
 
-	TEST_ASSERT(msg->event == UFFD_EVENT_PAGEFAULT, "event %u of userfaultfd",
-		    msg->event);
+	VFIO_ASSERT_TRUE(msg->event == UFFD_EVENT_PAGEFAULT, "event %u of userfaultfd",
+			 msg->event);
 	if (flags & UFFD_PAGEFAULT_FLAG_WP)
-		TEST_ASSERT(!uffd_write_protect(uffd, (void *)vaddr,
-						MEM_PAGE_SIZE, false),
-			    "UFFDIO_WRITEPROTECT");
+		VFIO_ASSERT_TRUE(!uffd_write_protect(uffd, (void *)vaddr,
+						     MEM_PAGE_SIZE, false),
+				 "UFFDIO_WRITEPROTECT");
 	else if (flags & UFFD_PAGEFAULT_FLAG_MINOR)
 		resolve_minor(uffd, vaddr);
 	else
@@ -125,7 +124,7 @@ static void *uffd_thread(void *data)
 	struct uffd_msg msg;
 
 	for (;;) {
-		TEST_ASSERT(poll(fds, 2, -1) > 0, "poll of userfaultfd");
+		VFIO_ASSERT_TRUE(poll(fds, 2, -1) > 0, "poll of userfaultfd");
 		if (fds[1].revents)
 			return NULL;
 		if (read(uffd->fd, &msg, sizeof(msg)) == sizeof(msg))
@@ -135,9 +134,9 @@ static void *uffd_thread(void *data)
 
 void uffd_start(struct uffd *uffd)
 {
-	TEST_ASSERT(!pipe(uffd->stop), "pipe");
-	TEST_ASSERT(!pthread_create(&uffd->thread, NULL, uffd_thread, uffd),
-		    "pthread_create");
+	VFIO_ASSERT_TRUE(!pipe(uffd->stop), "pipe");
+	VFIO_ASSERT_TRUE(!pthread_create(&uffd->thread, NULL, uffd_thread, uffd),
+			 "pthread_create");
 	uffd->running = true;
 }
 
@@ -145,7 +144,7 @@ void uffd_close(struct uffd *uffd)
 {
 	if (uffd->running) {
 		close(uffd->stop[1]);
-		TEST_ASSERT(!pthread_join(uffd->thread, NULL), "pthread_join");
+		VFIO_ASSERT_TRUE(!pthread_join(uffd->thread, NULL), "pthread_join");
 		close(uffd->stop[0]);
 	}
 	if (uffd->fd)

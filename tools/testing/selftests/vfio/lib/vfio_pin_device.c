@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <lib/test_vfio_pin_uapi.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <libvfio/vfio_pci_device.h>
+#include <lib/test_vfio_pin_uapi.h>
+#include <linux/vfio.h>
+
+#include <libvfio/vfio_group.h>
 #include <libvfio/vfio_pin_device.h>
 
 #define NAME	"test_vfio_pin"
@@ -20,7 +23,7 @@ void vfio_pin_device_init(struct vfio_pin_device *device, struct iommu *iommu)
 	device->group_fd = vfio_group_open("platform", NAME);
 	vfio_group_attach(device->group_fd, iommu);
 	device->fd = ioctl(device->group_fd, VFIO_GROUP_GET_DEVICE_FD, NAME);
-	TEST_ASSERT(device->fd >= 0, "VFIO_GROUP_GET_DEVICE_FD " NAME);
+	VFIO_ASSERT_TRUE(device->fd >= 0, "VFIO_GROUP_GET_DEVICE_FD " NAME);
 }
 
 void vfio_pin_device_cleanup(struct vfio_pin_device *device)
@@ -37,7 +40,7 @@ int __vfio_pin_page(struct vfio_pin_device *device, iova_t iova, u64 *frame)
 	struct test_vfio_pin pin = { .iova = iova };
 
 	if (ioctl(device->fd, TEST_VFIO_PIN, &pin))
-		return errno;
+		return -errno;
 	if (frame)
 		*frame = pin.pfn;
 	return 0;
@@ -47,14 +50,14 @@ int __vfio_unpin_page(struct vfio_pin_device *device, iova_t iova)
 {
 	struct test_vfio_pin pin = { .iova = iova };
 
-	return ioctl(device->fd, TEST_VFIO_UNPIN, &pin) ? errno : 0;
+	return ioctl(device->fd, TEST_VFIO_UNPIN, &pin) ? -errno : 0;
 }
 
 static int rw_result(ssize_t done, size_t size)
 {
 	if (done < 0)
-		return errno;
-	TEST_ASSERT((size_t)done == size, "%zd of %zu bytes", done, size);
+		return -errno;
+	VFIO_ASSERT_TRUE((size_t)done == size, "%zd of %zu bytes", done, size);
 	return 0;
 }
 
@@ -74,12 +77,12 @@ int vfio_pin_unmaps(struct vfio_pin_device *device)
 {
 	int unmaps = ioctl(device->fd, TEST_VFIO_UNMAPS);
 
-	TEST_ASSERT(unmaps >= 0, "TEST_VFIO_UNMAPS");
+	VFIO_ASSERT_TRUE(unmaps >= 0, "TEST_VFIO_UNMAPS");
 	return unmaps;
 }
 
 void vfio_pin_hold(struct vfio_pin_device *device, bool hold)
 {
-	TEST_ASSERT(!ioctl(device->fd, TEST_VFIO_HOLD, (unsigned long)hold),
-		    "TEST_VFIO_HOLD");
+	VFIO_ASSERT_TRUE(!ioctl(device->fd, TEST_VFIO_HOLD, (unsigned long)hold),
+			 "TEST_VFIO_HOLD");
 }

@@ -7,12 +7,12 @@
 #define SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_FUSE_H
 
 #include <stdbool.h>
-#include <sys/types.h>
+
+#include <libvfio/child.h>
 
 struct fuse_file {
 	int fd;
-	pid_t server;
-	int asked;		/* a pipe: a byte for each read */
+	struct child server;
 };
 
 /*

@@ -30,7 +30,7 @@ void guest_cleanup(struct guest *guest);
 void guest_map(struct guest *guest, u64 gpa, void *vaddr, u64 size);
 
 /*
- * Functions with two underscores return 0, or the errno of KVM_RUN if the
+ * Functions with two underscores return 0, or -errno of KVM_RUN if the
  * access can't be done: the guest is back where it was before the request.
  */
 int __guest_touch(struct guest *guest, u64 gpa);

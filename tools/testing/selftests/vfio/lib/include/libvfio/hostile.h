@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the tests of hostile and broken users share: parameters from the
- * environment, memory cgroups, and counts of what the kernel holds for users.
+ * environment, and counts of what the kernel holds for users.
  */
 #ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_HOSTILE_H
 #define SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_HOSTILE_H
 
 #include <linux/types.h>
 #include <stdbool.h>
-#include <sys/types.h>
 
 #include <libvfio/iommu.h>
 
@@ -56,27 +55,5 @@ struct kernel_counts kernel_counts_left(const struct kernel_counts *before);
 
 /* Kernel memory that no user page explains, in KiB: noisy, it only must not grow. */
 s64 meminfo_kernel_kib(void);
-
-/*
- * Memory cgroups, of version 2. NULL if there are none here. @parent is NULL for
- * one below the root; a parent can't have processes of its own.
- */
-char *memcg_create(const char *parent, const char *name);
-/* Kills who is in there. */
-void memcg_destroy(char *cgroup);
-/* The calling process, with what it allocates from now on. */
-void memcg_enter(const char *cgroup);
-void memcg_set(const char *cgroup, const char *control, s64 value);
-/* Ask for reclaim once. */
-void memcg_reclaim(const char *cgroup, s64 bytes);
-s64 memcg_get(const char *cgroup, const char *control);
-/* A "key value" line, e.g. of memory.stat or memory.events. */
-s64 memcg_get_key(const char *cgroup, const char *control, const char *key);
-
-/* Reason for SKIP() */
-#define NO_MEMCG	"no cgroup2 with memory controller"
-
-/* Returns the exit status of @pid, or minus the signal that has killed it. */
-int wait_for(pid_t pid);
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_HOSTILE_H */

@@ -38,7 +38,7 @@ void mem_free(struct mem *mem);
 
 /*
  * Have the range use memory of these nodes only (a mask), or of any with 0. @flags are
- * those of mbind(). Returns 0 or an errno.
+ * those of mbind(). Returns 0 or -errno.
  */
 int mem_bind(void *vaddr, u64 size, unsigned long nodes, unsigned int flags);
 
@@ -79,7 +79,7 @@ bool mem_pageout(void *vaddr, u64 size);
 
 /*
  * Inject a memory failure into the page at @vaddr, or into the hugetlb page that it
- * is in. Returns 0 or an errno: EINVAL if the kernel can't. From then on, SIGBUS
+ * is in. Returns 0 or -errno: -EINVAL if the kernel can't. From then on, SIGBUS
  * does nothing but count.
  */
 int mem_poison(void *vaddr);

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Return 0 or an errno. */
+/* Return 0 or -errno. */
 int setting_write(const char *path, const char *value);
 /* The first line. */
 int setting_read(const char *path, char *value, size_t size);

@@ -9,7 +9,7 @@
  */
 const char *swap_find(void);
 
-/* Return 0 or an errno. */
+/* Return 0 or -errno. */
 int swap_disable(void);
 int swap_enable(void);
 

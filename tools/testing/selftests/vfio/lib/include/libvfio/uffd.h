@@ -21,7 +21,7 @@ struct uffd {
 
 /* False if the kernel does not have all of these features. */
 bool uffd_open(struct uffd *uffd, u64 features);
-/* Return 0 or an errno. */
+/* Return 0 or -errno. */
 int uffd_register(struct uffd *uffd, void *vaddr, u64 size, u64 mode);
 int uffd_write_protect(struct uffd *uffd, void *vaddr, u64 size, bool protect);
 int uffd_move(struct uffd *uffd, void *to, void *from, u64 size);

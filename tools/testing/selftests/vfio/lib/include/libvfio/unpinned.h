@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the tests of VFIO_IOMMU_MAP_DMA_UNPINNED share: a rig of one device,
- * one guest and memory that both see at the same addresses, checks of what the
- * device can reach, and the kernel's counters.
+ * What the tests of VFIO_IOMMU_MAP_DMA_UNPINNED share: a rig of one device, one guest
+ * and memory that both see at the same addresses, and checks of what the device can
+ * reach.
  */
 #ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_UNPINNED_H
 #define SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_UNPINNED_H
 
-#include <libvfio/edu.h>
+#include <libvfio.h>
+#include <libvfio/dma.h>
 #include <libvfio/guest.h>
-#include <libvfio/iommu.h>
 #include <libvfio/memory.h>
-#include <libvfio/vfio_pci_device.h>
+#include <libvfio/type1.h>
+#include <libvfio/unpinned_stats.h>
 
 #define RIG_PAGES	1024UL
 #define RIG_SIZE	(RIG_PAGES * MEM_PAGE_SIZE)
@@ -33,19 +34,24 @@ struct rig {
 	struct guest *guest;
 	struct iommu *iommu;
 	struct vfio_pci_device *device;
-	struct edu edu;
 	s64 pins;			/* vmstat_pins() before */
 	s64 tables;			/* pages of all IOMMU page tables before */
 	u64 locked;			/* VmLck before, in KiB */
 };
 
-/* Devices to test with, or NULL: from the command line or the environment. */
+/* What the first registers of QEMU's edu are for. */
+#define EDU_REG_ID	0x00
+#define EDU_ID		0x010000ed
+#define EDU_REG_INVERT	0x04	/* reads as the complement of what was written */
+
+/* Devices to test with, the second one NULL if there is none. */
 extern const char *device_bdf[2];
+/* From the last arguments or VFIO_SELFTESTS_BDF. Exits with KSFT_SKIP without any. */
 void get_device_bdfs(int *argc, char *argv[]);
 
 /*
  * Why a test can't run with device @n, or NULL: a line for SKIP(). Unless
- * @any_device it must be one that the library can make do DMA.
+ * @any_device it must be one for <libvfio/dma.h>.
  */
 const char *device_missing(int n, bool any_device);
 /* Why the kernel can't do it with the device in the rig, or NULL. */
@@ -84,26 +90,22 @@ void rig_pin(struct rig *rig, u64 page);
 /* rig_pin(), and make the kernel hold it by a late pin. */
 void rig_late_pin(struct rig *rig, u64 page);
 
-/* Bytes go from memory to the device and from the device to memory. */
-bool dma_works(struct edu *edu, iova_t iova, void *vaddr);
-/* The device does not get @content, which was at @iova. */
-bool dma_read_blocked(struct edu *edu, iova_t iova, u32 content);
-/* What the device writes does not get to @vaddr. */
-bool dma_write_blocked(struct edu *edu, iova_t iova, void *vaddr);
+/* Map the first page of the device's BAR 0 at @vaddr, instead of what is there. */
+void rig_map_bar(struct vfio_pci_device *device, void *vaddr);
 
 static inline bool rig_dma_works(struct rig *rig, u64 page)
 {
-	return dma_works(&rig->edu, rig_iova(page), rig_vaddr(rig, page));
+	return dma_works(rig->device, rig_iova(page), rig_vaddr(rig, page));
 }
 
 static inline bool rig_dma_read_blocked(struct rig *rig, u64 page, u32 content)
 {
-	return dma_read_blocked(&rig->edu, rig_iova(page), content);
+	return dma_read_blocked(rig->device, rig_iova(page), content);
 }
 
 static inline bool rig_dma_write_blocked(struct rig *rig, u64 page)
 {
-	return dma_write_blocked(&rig->edu, rig_iova(page),
+	return dma_write_blocked(rig->device, rig_iova(page),
 				 rig_vaddr(rig, page));
 }
 
@@ -134,44 +136,5 @@ void separate_domains(bool on);
 
 /* Wait until a thread sleeps and no signal wakes it. */
 void wait_until_asleep(pid_t tid);
-
-/* A value that no earlier call returned, and never 0. */
-u32 unique_value(void);
-
-/*
- * Counters of the calling process in debugfs, by name; mounts debugfs. The
- * value is the sum over what the process has, -1 if it has nothing.
- */
-bool stats_available(void);
-s64 stat_of(pid_t pid, const char *name);
-/* Wait, for a limited time, for a value. Returns the last one seen. */
-s64 stat_wait(const char *name, s64 value);
-s64 stat_wait_of(pid_t pid, const char *name, s64 value);
-
-static inline s64 stat_get(const char *name)
-{
-	return stat_of(getpid(), name);
-}
-
-/*
- * Times of late passes: switch the measurement, which starts from 0, get a value
- * by name, and add up the lines of the histogram that are for less than @below ns.
- */
-void late_pass_measure(bool on);
-/* Returns 0 or an errno. */
-int __late_pass_measure(const char *value);
-s64 late_pass_get_of(pid_t pid, const char *name);
-s64 late_pass_get(const char *name);
-s64 late_pass_sum(u64 below);
-
-/* Reasons for SKIP() */
-#define NO_STATS	"no vfio directory in debugfs"
-
-/* For a test in which the counter is one of several checks. */
-#define EXPECT_STAT(name, value)					\
-do {									\
-	if (stats_available())						\
-		EXPECT_EQ(stat_get(name), value);			\
-} while (0)
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_UNPINNED_H */

@@ -3,7 +3,7 @@
  * The device of CONFIG_TEST_VFIO_PIN: it has no IOMMU, and pins, reads and writes
  * memory by IOVA, as mediated devices do.
  *
- * Functions with two underscores return 0 or an errno, the others assert that
+ * Functions with two underscores return 0 or -errno, the others assert that
  * they succeed.
  */
 #ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_VFIO_PIN_DEVICE_H
@@ -42,13 +42,13 @@ static inline u64 vfio_pin_page(struct vfio_pin_device *device, iova_t iova)
 {
 	u64 frame;
 
-	IOMMU_ASSERT_OK(__vfio_pin_page(device, iova, &frame));
+	VFIO_ASSERT_EQ(__vfio_pin_page(device, iova, &frame), 0);
 	return frame;
 }
 
 static inline void vfio_unpin_page(struct vfio_pin_device *device, iova_t iova)
 {
-	IOMMU_ASSERT_OK(__vfio_unpin_page(device, iova));
+	VFIO_ASSERT_EQ(__vfio_unpin_page(device, iova), 0);
 }
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_VFIO_PIN_DEVICE_H */
