@@ -15,7 +15,7 @@ QEMU_CONFIGURE=(--python=/usr/bin/python3 --target-list=x86_64-softmmu
 # upstream's KVM selftests that concern the MMU
 KVM_TESTS=(demand_paging_test dirty_log_test kvm_page_table_test
 	memslot_modification_stress_test memslot_perf_test pre_fault_memory_test
-	set_memory_region_test guest_memfd_test x86_64/dirty_log_page_splitting_test)
+	set_memory_region_test guest_memfd_test x86/dirty_log_page_splitting_test)
 JOBS=${JOBS:-$(nproc)}
 
 # config_files NAME: the fragments of a kernel configuration, in order.
@@ -209,11 +209,11 @@ selftests_make() {
 	done
 }
 
-# build_selftests: prints the directory with our selftests (vfio/) and
-# upstream's (kvm/).
+# build_selftests: prints the directory with ours and upstream's selftests of VFIO
+# (vfio/), and upstream's of KVM (kvm/).
 build_selftests() {
 	local src head image dir=$CACHE/build/selftests
-	need_packages "${KERNEL_PACKAGES[@]}"
+	need_packages "${KERNEL_PACKAGES[@]}" uuid-dev
 	src=$(base_source linux)
 	head=$(series_head linux "$src")
 	image=$IMAGES/selftests-$({
