@@ -66,7 +66,7 @@ unp_create_bitmap(const struct vfio_unpinned_bitmap_args *arg,
 	struct vfio_unpinned_bitmap *bm;
 	int ret;
 
-	bm = kzalloc(sizeof(*bm), GFP_KERNEL_ACCOUNT);
+	bm = kzalloc_obj(*bm, GFP_KERNEL_ACCOUNT);
 	if (!bm)
 		return ERR_PTR(-ENOMEM);
 	bm->vaddr = arg->vaddr;

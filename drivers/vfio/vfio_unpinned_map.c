@@ -172,7 +172,7 @@ vfio_unpinned_map_create(dma_addr_t iova, unsigned long vaddr, size_t size,
 	if (ret)
 		return ERR_PTR(ret);
 
-	map = kzalloc(sizeof(*map), GFP_KERNEL_ACCOUNT);
+	map = kzalloc_obj(*map, GFP_KERNEL_ACCOUNT);
 	if (!map)
 		return ERR_PTR(-ENOMEM);
 	map->event = event;
@@ -318,7 +318,7 @@ unp_get_domain(struct vfio_unpinned_mm *unp, struct iommu_domain *domain)
 			return d;
 		}
 	}
-	d = kzalloc(sizeof(*d), GFP_KERNEL_ACCOUNT);
+	d = kzalloc_obj(*d, GFP_KERNEL_ACCOUNT);
 	if (!d)
 		return NULL;
 	d->domain = domain;
@@ -362,7 +362,7 @@ int vfio_unpinned_add_domain(struct vfio_unpinned_map *map,
 	struct vfio_unpinned_attach *a;
 	int ret;
 
-	a = kzalloc(sizeof(*a), GFP_KERNEL_ACCOUNT);
+	a = kzalloc_obj(*a, GFP_KERNEL_ACCOUNT);
 	if (!a)
 		return -ENOMEM;
 	ret = unp_charge(map, map->charged);

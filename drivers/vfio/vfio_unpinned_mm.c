@@ -56,7 +56,7 @@ static struct vfio_unpinned_mm *unp_create(void)
 {
 	struct vfio_unpinned_mm *unp;
 
-	unp = kzalloc(sizeof(*unp), GFP_KERNEL_ACCOUNT);
+	unp = kzalloc_obj(*unp, GFP_KERNEL_ACCOUNT);
 	if (!unp)
 		return NULL;
 

@@ -679,7 +679,8 @@ static bool mock_check_pins(struct vfio_unpinned_mock *mock,
 	if (mock->unp->stats.late_pins != count->pins ||
 	    mock->unp->stats.held != held ||
 	    mock->unp->stats.leaves != count->leaves)
-		return mock_fail(mock, "%llu late pins hold %llu, %llu leaves, not %lu, %lu and %lu",
+		return mock_fail(mock,
+				 "%llu late pins hold %llu, %llu leaves, not %lu, %lu and %lu",
 				 mock->unp->stats.late_pins,
 				 mock->unp->stats.held,
 				 mock->unp->stats.leaves, count->pins, held,

@@ -74,8 +74,10 @@ bool vfio_unpinned_peek_pinned(struct vfio_unpinned_mm *unp,
 	c = xa_load(&unp->chunks, vaddr >> UNP_CHUNK_SHIFT);
 	if (!c)
 		return false;
+	/* The words change under a lock that is not taken; any value will do. */
 	word = data_race(READ_ONCE(c->huge));
 	if (!word)
+		/* The same */
 		word = data_race(READ_ONCE(*unp_small_word(c, vaddr)));
 	return word & UNP_PINNED;
 }

@@ -524,7 +524,7 @@ struct dma_pinning *dma_pinning_create(void *marks, unsigned long npages,
 {
 	struct dma_pinning *dp;
 
-	dp = kzalloc(sizeof(*dp), GFP_KERNEL);
+	dp = kzalloc_obj(*dp);
 	if (!dp)
 		return NULL;
 
