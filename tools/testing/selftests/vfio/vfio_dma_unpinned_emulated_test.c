@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include <libvfio/child.h>
 #include <libvfio/hostile.h>
@@ -382,7 +381,7 @@ TEST_F(alone, can_map_pinned_only)
 }
 
 /* In a child: the device holds pages, until the process is killed. */
-static void pin_until_killed(int ready)
+static int pin_until_killed(void *unused)
 {
 	struct vfio_pin_device device;
 	struct rig rig;
@@ -394,35 +393,25 @@ static void pin_until_killed(int ready)
 	for (page = 0; page < 64; page++)
 		vfio_pin_page(&device, rig_iova(page));
 	guest_touch(rig.guest, rig_iova(0));
-	VFIO_ASSERT_TRUE(write(ready, "", 1) == 1, "write");
-	pause();
+	say('p');
+	return pause();
 }
 
 TEST(killed_with_pins)
 {
 	const char *missing = vfio_pin_device_missing();
 	struct kernel_counts before, left;
-	int ready[2];
-	char byte;
-	pid_t pid;
+	struct child child;
 
 	if (!missing)
 		missing = device_missing(0, false);
 	if (missing)
 		SKIP(return, "%s", missing);
 	before = kernel_counts();
-	ASSERT_EQ(pipe(ready), 0);
-	pid = fork();
-	if (!pid) {
-		pin_until_killed(ready[1]);
-		_exit(1);
-	}
-	close(ready[1]);
-	ASSERT_EQ(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
+	child_start(&child, pin_until_killed, NULL);
+	ASSERT_EQ(child_hear(&child), 'p');
 	EXPECT_GE(vmstat_pins(), before.pins + 64);
-	ASSERT_EQ(kill(pid, SIGKILL), 0);
-	EXPECT_EQ(wait_for(pid), -SIGKILL);
+	EXPECT_EQ(child_kill(&child), -SIGKILL);
 	left = kernel_counts_left(&before);
 	EXPECT_EQ(left.pins, 0);
 	EXPECT_EQ(left.iommu_pages, 0);

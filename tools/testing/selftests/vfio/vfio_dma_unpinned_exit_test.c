@@ -111,13 +111,14 @@ static bool is_gone(struct child *victim, s64 pins)
 	       vmstat_pins() == pins;
 }
 
-static void set_up_and_wait(void *data)
+static int set_up_and_wait(void *data)
 {
 	struct rig rig;
 
 	set_up(&rig, *(enum mem_kind *)data);
 	say('r');
 	wait_for_go();
+	return 0;
 }
 
 TEST_F_TIMEOUT(end, exit, RIG_TIMEOUT_S)
@@ -132,7 +133,7 @@ TEST_F_TIMEOUT(end, exit, RIG_TIMEOUT_S)
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 }
 
-static void set_up_and_exec(void *data)
+static int set_up_and_exec(void *data)
 {
 	struct child_files files = child_files();
 	char say_arg[16], go_arg[16];
@@ -143,6 +144,7 @@ static void set_up_and_exec(void *data)
 	snprintf(say_arg, sizeof(say_arg), "%d", files.say);
 	snprintf(go_arg, sizeof(go_arg), "%d", files.go);
 	execl(program, program, HOLDER, say_arg, go_arg, NULL);
+	return errno;
 }
 
 /* After exec() the container and the group are open; the memory is gone. */
@@ -171,7 +173,7 @@ TEST_F_TIMEOUT(end, exec, RIG_TIMEOUT_S)
 }
 
 /* What it does is interrupted anywhere. */
-static void churn(void *data)
+static int churn(void *data)
 {
 	struct rig rig;
 	u64 n;
@@ -198,6 +200,7 @@ static void churn(void *data)
 			break;
 		}
 	}
+	return 0;
 }
 
 TEST_F_TIMEOUT(end, killed_at_any_moment, 2 * RIG_TIMEOUT_S)
@@ -212,12 +215,12 @@ TEST_F_TIMEOUT(end, killed_at_any_moment, 2 * RIG_TIMEOUT_S)
 		ASSERT_EQ(child_hear(&victim), 'r');
 		usleep(shadow_random(&random, KILL_WITHIN_MS) * 1000);
 		ASSERT_EQ(kill(victim.pid, SIGKILL), 0);
-		EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
+		EXPECT_EQ(child_wait(&victim), -SIGKILL);
 		EXPECT_TRUE(is_gone(&victim, self->pins));
 	}
 }
 
-static void set_up_and_eat(void *data)
+static int set_up_and_eat(void *data)
 {
 	struct rig rig;
 	char *memory;
@@ -231,6 +234,7 @@ static void set_up_and_eat(void *data)
 	VFIO_ASSERT_TRUE(memory != MAP_FAILED, "mmap");
 	for (n = 0; n < size; n += MEM_PAGE_SIZE)
 		WRITE_ONCE(memory[n], 1);
+	return 0;
 }
 
 TEST_F_TIMEOUT(end, killed_for_memory, RIG_TIMEOUT_S)
@@ -249,7 +253,7 @@ TEST_F_TIMEOUT(end, killed_for_memory, RIG_TIMEOUT_S)
 	EXPECT_TRUE(is_alive(&victim));
 	memcg_set(cgroup, "memory.max", 64 << 20);
 	child_let_go(&victim);
-	EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
+	EXPECT_EQ(child_wait(&victim), -SIGKILL);
 	EXPECT_EQ(memcg_get_key(cgroup, "memory.events", "oom_kill"), 1);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 	memcg_leave(cgroup);
@@ -263,7 +267,7 @@ struct marker {
 };
 
 /* All pages are marked, and none of them is there. */
-static void mark_all(void *data)
+static int mark_all(void *data)
 {
 	struct marker *marker = data;
 	struct rig rig;
@@ -277,7 +281,7 @@ static void mark_all(void *data)
 	memset(rig.bitmap.vaddr, 0xff, RIG_PAGES / 8);
 	rig_enable_marks(&rig);
 	say('t');
-	pause();
+	return pause();
 }
 
 /* What the worker has brought in by the time when it finds no room anymore. */
@@ -321,7 +325,7 @@ TEST_F_TIMEOUT(end, not_killed_for_marks, RIG_TIMEOUT_S)
 	EXPECT_EQ(stat_wait_of(victim.pid, "worker_populates", RIG_PAGES),
 		  RIG_PAGES);
 	ASSERT_EQ(kill(victim.pid, SIGKILL), 0);
-	EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
+	EXPECT_EQ(child_wait(&victim), -SIGKILL);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 	memcg_destroy(marker.cgroup);
 }
@@ -356,7 +360,7 @@ TEST_F_TIMEOUT(end, reaped, RIG_TIMEOUT_S)
 						is_alive(&victim));
 	param.sched_priority = 0;
 	ASSERT_EQ(sched_setscheduler(0, SCHED_OTHER, &param), 0);
-	EXPECT_EQ(WTERMSIG(child_wait(&victim)), SIGKILL);
+	EXPECT_EQ(child_wait(&victim), -SIGKILL);
 	close(pidfd);
 	EXPECT_TRUE(is_gone(&victim, self->pins));
 }
@@ -387,7 +391,7 @@ static void inherit(struct rig *rig)
 	say('h');
 }
 
-static void set_up_and_leave_heir(void *data)
+static int set_up_and_leave_heir(void *data)
 {
 	struct rig rig;
 	pid_t heir;
@@ -400,6 +404,7 @@ static void set_up_and_leave_heir(void *data)
 		exit(0);
 	}
 	say('r');
+	return 0;
 }
 
 TEST_F_TIMEOUT(end, container_outlives_the_memory, RIG_TIMEOUT_S)

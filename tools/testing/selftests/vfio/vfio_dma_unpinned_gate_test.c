@@ -5,7 +5,6 @@
  * be run with kvm.tdp_mmu=0 and with kvm_amd.npt=0 or kvm_intel.ept=0 as well.
  */
 #include <linux/mman.h>
-#include <sys/wait.h>
 
 #include <libvfio/child.h>
 #include <libvfio/settings.h>
@@ -43,9 +42,10 @@ static bool kvm_prefetches(void)
 	       (kvm_shadows() || !is_off(PARAMETER("kvm_intel", "eptad")));
 }
 
-static void do_nothing(void *unused)
+static int do_nothing(void *unused)
 {
 	wait_for_go();
+	return 0;
 }
 
 /* A process that shares all private memory, until end_child() */

@@ -9,8 +9,6 @@
  */
 #include <linux/mman.h>
 #include <pthread.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 
 #include <libvfio/child.h>
 #include <libvfio/hostile.h>
@@ -251,9 +249,7 @@ FIXTURE(neighbours) {
 	char *cgroup;		/* of both */
 	char *vmm_cgroup;
 	char *other_cgroup;
-	pid_t vmm, other;
-	int vmm_pipe[2];
-	int other_pipe[2];
+	struct child vmm, other;
 };
 
 FIXTURE_VARIANT(neighbours) {
@@ -271,21 +267,8 @@ FIXTURE_VARIANT_ADD(neighbours, no_limit) {
 
 #define OTHER_SIZE	(4UL << 20)
 
-/* Tell the other end of the pipe that we are here, or wait until it does. */
-static void pipe_tell(int fd)
-{
-	VFIO_ASSERT_TRUE(write(fd, "", 1) == 1, "write");
-}
-
-static void pipe_wait(int fd)
-{
-	char byte;
-
-	VFIO_ASSERT_TRUE(read(fd, &byte, 1) == 1, "the other process has ended");
-}
-
 /* Go over all the memory twice; 0 if all is right. */
-static int mind_own_business(const char *cgroup, int fd)
+static int mind_own_business(void *cgroup)
 {
 	u64 n, *vaddr, wrong = 0;
 	struct mem mem;
@@ -295,25 +278,31 @@ static int mind_own_business(const char *cgroup, int fd)
 	vaddr = mem.vaddr;
 	for (n = 0; n < OTHER_SIZE / sizeof(*vaddr); n++)
 		vaddr[n] = n;
-	pipe_tell(fd);
-	pipe_wait(fd);
+	say('r');
+	wait_for_go();
 	for (n = 0; n < OTHER_SIZE / sizeof(*vaddr); n++)
 		wrong += vaddr[n] != n;
 	return !!wrong;
 }
 
+struct vmm {
+	const char *cgroup;
+	u64 limit;
+};
+
 /* In a child: 0 if it gets to the end. */
-static int run_all_marked(const char *cgroup, u64 limit, int fd)
+static int run_all_marked(void *data)
 {
+	struct vmm *vmm = data;
 	struct big big;
 
-	memcg_enter(cgroup);
-	if (big_init(&big, MEM_ANON, limit, 0))
+	memcg_enter(vmm->cgroup);
+	if (big_init(&big, MEM_ANON, vmm->limit, 0))
 		return 1;
 	mark_all(&big.rig);
 	big_touch_all(&big);
-	pipe_tell(fd);
-	pipe_wait(fd);
+	say('r');
+	wait_for_go();
 	big_touch_all(&big);
 	big_cleanup(&big);
 	return 0;
@@ -321,6 +310,7 @@ static int run_all_marked(const char *cgroup, u64 limit, int fd)
 
 FIXTURE_SETUP(neighbours)
 {
+	struct vmm vmm = { .limit = variant->limit };
 	const char *missing = rig_init(&self->rig, MEM_ANON);
 
 	if (missing)
@@ -334,21 +324,12 @@ FIXTURE_SETUP(neighbours)
 		SKIP(return, NO_SWAP);
 	self->before = kernel_counts();
 	self->vmm_cgroup = memcg_create(self->cgroup, "vmm");
+	vmm.cgroup = self->vmm_cgroup;
 	self->other_cgroup = memcg_create(self->cgroup, "other");
-	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, self->other_pipe), 0);
-	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, self->vmm_pipe), 0);
-	self->other = fork();
-	if (!self->other)
-		_exit(mind_own_business(self->other_cgroup,
-					self->other_pipe[1]));
-	self->vmm = fork();
-	if (!self->vmm)
-		_exit(run_all_marked(self->vmm_cgroup, variant->limit,
-				     self->vmm_pipe[1]));
-	close(self->other_pipe[1]);
-	close(self->vmm_pipe[1]);
-	pipe_wait(self->other_pipe[0]);
-	pipe_wait(self->vmm_pipe[0]);
+	child_start(&self->other, mind_own_business, self->other_cgroup);
+	child_start(&self->vmm, run_all_marked, &vmm);
+	ASSERT_EQ(child_hear(&self->other), 'r');
+	ASSERT_EQ(child_hear(&self->vmm), 'r');
 }
 
 FIXTURE_TEARDOWN(neighbours)
@@ -396,10 +377,8 @@ TEST_F_TIMEOUT(neighbours, all_ones, 2 * RIG_TIMEOUT_S)
 	/* The other one can be had whole. */
 	EXPECT_LE(memcg_get_key(self->other_cgroup, "memory.stat", "anon"),
 		  OTHER_SIZE / 2);
-	pipe_tell(self->vmm_pipe[0]);
-	pipe_tell(self->other_pipe[0]);
-	EXPECT_EQ(wait_for(self->vmm), 0);
-	EXPECT_EQ(wait_for(self->other), 0);
+	EXPECT_EQ(child_wait(&self->vmm), 0);
+	EXPECT_EQ(child_wait(&self->other), 0);
 	EXPECT_EQ(memcg_get_key(self->cgroup, "memory.events", "oom_kill"), 0);
 	left = kernel_counts_left(&self->before);
 	EXPECT_EQ(left.pins, 0);
@@ -556,24 +535,34 @@ TEST_F_TIMEOUT(space, huge_and_rlimit, RIG_TIMEOUT_S)
 
 #define SPACE_MEMORY	(32UL << 20)
 
+struct space_user {
+	const char *cgroup;
+	struct iommu *iommu;
+};
+
+static int map_huge_space_in_cgroup(void *data)
+{
+	struct space_user *user = data;
+
+	memcg_enter(user->cgroup);
+	return -map_huge_space(user->iommu);
+}
+
 /* Who may lock what he likes is bounded by his memory cgroup. */
 TEST_F_TIMEOUT(space, huge_and_memcg, RIG_TIMEOUT_S)
 {
 	struct kernel_counts before = kernel_counts(), left;
 	char *cgroup = memcg_create(NULL, "vfio-selftest");
 	s64 charged, killed;
+	struct space_user user = { .cgroup = cgroup, .iommu = self->iommu };
+	struct child child;
 	int status;
-	pid_t pid;
 
 	if (!cgroup)
 		SKIP(return, NO_MEMCG);
 	memcg_set(cgroup, "memory.max", SPACE_MEMORY);
-	pid = fork();
-	if (!pid) {
-		memcg_enter(cgroup);
-		_exit(-map_huge_space(self->iommu));
-	}
-	status = wait_for(pid);
+	child_start(&child, map_huge_space_in_cgroup, &user);
+	status = child_wait(&child);
 	killed = memcg_get_key(cgroup, "memory.events", "oom_kill");
 	charged = memcg_get(cgroup, "memory.peak");
 	/* Killed for it, if the call has not failed before. */

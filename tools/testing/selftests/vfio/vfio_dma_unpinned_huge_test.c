@@ -8,8 +8,8 @@
  */
 #include <linux/fs.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 
+#include <libvfio/child.h>
 #include <libvfio/iommu_leaves.h>
 #include <libvfio/unpinned.h>
 
@@ -453,6 +453,14 @@ TEST_F_TIMEOUT(huge, unmap_while_held, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 5));
 }
 
+static int read_and_wait(void *vaddr)
+{
+	(void)READ_ONCE(*(u32 *)vaddr);
+	say('r');
+	wait_for_go();
+	return 0;
+}
+
 /*
  * Page tables that processes share make brackets as wide as 1 GiB. With an
  * unpinned mapping they are of the pages that change, and a table that is
@@ -463,10 +471,8 @@ TEST(brackets_are_narrow)
 	s64 free_pages = mem_free_pages(MEM_HUGETLB);
 	struct rig rig;
 	const char *missing;
-	int status, go[2];
 	struct mem *mem = &rig.mem;
-	char byte;
-	pid_t child;
+	struct child child;
 	void *wide;
 
 	missing = rig_init(&rig, MEM_HUGETLB);
@@ -482,14 +488,8 @@ TEST(brackets_are_narrow)
 		       MAP_FIXED | MAP_SHARED | MAP_NORESERVE, mem->fd, 0), wide);
 	guest_map(rig.guest, SECOND_IOVA, wide, MEM_GIGANTIC_SIZE);
 	WRITE_ONCE(*(u32 *)wide, 1);
-	ASSERT_EQ(pipe(go), 0);
-	child = fork();
-	if (!child) {
-		close(go[1]);
-		(void)READ_ONCE(*(u32 *)wide);
-		_exit(read(go[0], &byte, 1));
-	}
-	ASSERT_GT(child, 0);
+	child_start(&child, read_and_wait, wide);
+	ASSERT_EQ(child_hear(&child), 'r');
 
 	type1_map_unpinned(rig.iommu, &(struct dma_region) {
 		.vaddr = wide,
@@ -504,9 +504,7 @@ TEST(brackets_are_narrow)
 	EXPECT_TRUE(dma_write_blocked(rig.device, SECOND_IOVA, wide));
 	EXPECT_TRUE(dma_works(rig.device, SECOND_IOVA + MEM_HUGE_SIZE,
 			      wide + MEM_HUGE_SIZE));
-	close(go[1]);
-	EXPECT_EQ(waitpid(child, &status, 0), child);
-	EXPECT_EQ(status, 0);
+	EXPECT_EQ(child_wait(&child), 0);
 	ASSERT_EQ(munmap(wide, MEM_GIGANTIC_SIZE), 0);
 	rig_cleanup(&rig);
 	EXPECT_EQ(mem_free_pages(MEM_HUGETLB), free_pages);

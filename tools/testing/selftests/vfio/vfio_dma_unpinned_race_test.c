@@ -13,7 +13,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -285,29 +284,34 @@ static void finish(struct race *race)
 	rig_cleanup(rig);
 }
 
+struct race_setup {
+	u32 seed;
+	const char *cgroup;	/* or NULL */
+};
+
 /* In a child: race until told to stop, or killed. */
-static int run_race(u32 seed, const char *cgroup, int fd)
+static int run_race(void *data)
 {
+	struct race_setup *setup = data;
 	struct racer racers[RACERS];
 	struct race race = {};
-	char byte;
 	int n;
 
-	if (cgroup)
-		memcg_enter(cgroup);
-	if (rig_init(&race.rig, seed & 1 ? MEM_ANON : MEM_MEMFD))
+	if (setup->cgroup)
+		memcg_enter(setup->cgroup);
+	if (rig_init(&race.rig, setup->seed & 1 ? MEM_ANON : MEM_MEMFD))
 		return 1;
 	for (n = 0; n < RACERS; n++) {
 		racers[n] = (struct racer) {
 			.race = &race,
-			.random = new_kvm_random_state(seed + n),
+			.random = new_kvm_random_state(setup->seed + n),
 			.step = steps[n],
 		};
 		VFIO_ASSERT_TRUE(!pthread_create(&racers[n].thread, NULL, run,
 						 &racers[n]), "pthread_create");
 	}
-	VFIO_ASSERT_TRUE(write(fd, "", 1) == 1, "write");
-	VFIO_ASSERT_TRUE(read(fd, &byte, 1) == 1, "read");
+	say('r');
+	wait_for_go();
 	WRITE_ONCE(race.stop, true);
 	for (n = 0; n < RACERS; n++)
 		pthread_join(racers[n].thread, NULL);
@@ -388,38 +392,29 @@ static s64 charge_left(const char *cgroup)
 static void one_round(struct __test_metadata *_metadata,
 		      FIXTURE_DATA(race) * self, u64 round)
 {
-	u32 seed = kvm_random_u32(&self->random);
+	struct race_setup setup = {
+		.seed = kvm_random_u32(&self->random),
+		.cgroup = self->cgroup,
+	};
 	u32 ms = ROUND_MIN_MS + kvm_random_u32(&self->random) %
 		 (ROUND_MAX_MS - ROUND_MIN_MS);
 	bool killed = kvm_random_u32(&self->random) % 4;
 	struct kernel_counts left;
-	int fd[2];
-	char byte;
-	pid_t pid;
+	struct child child;
 
 	separate_domains(kvm_random_bool(&self->random));
-	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
-	pid = fork();
-	if (!pid) {
-		close(fd[0]);
-		_exit(run_race(seed, self->cgroup, fd[1]));
-	}
-	close(fd[1]);
-	ASSERT_EQ(read(fd[0], &byte, 1), 1);
+	child_start(&child, run_race, &setup);
+	ASSERT_EQ(child_hear(&child), 'r');
 	usleep(ms * 1000);
-	count_races(self, pid);
+	count_races(self, child.pid);
 	if (stats_available())
-		wait_for_races(self, pid);
-	if (killed)
-		kill(pid, SIGKILL);
-	else
-		EXPECT_EQ(write(fd[0], "", 1), 1);
-	ASSERT_EQ(wait_for(pid), killed ? -SIGKILL : 0) {
+		wait_for_races(self, child.pid);
+	ASSERT_EQ(killed ? child_kill(&child) : child_wait(&child),
+		  killed ? -SIGKILL : 0) {
 		TH_LOG("round %lu", round);
 	}
-	close(fd[0]);
 	if (stats_available())
-		ASSERT_EQ(stat_wait_of(pid, "leaves", -1), -1);
+		ASSERT_EQ(stat_wait_of(child.pid, "leaves", -1), -1);
 	left = kernel_counts_left(&self->before);
 	ASSERT_EQ(left.pins, 0);
 	ASSERT_EQ(left.iommu_pages, 0);

@@ -4,7 +4,6 @@
  * left when one of them goes.
  */
 #include <signal.h>
-#include <sys/wait.h>
 
 #include <libvfio/child.h>
 #include <libvfio/hostile.h>
@@ -395,7 +394,7 @@ TEST_F_TIMEOUT(containers, share_bitmap, RIG_TIMEOUT_S)
 }
 
 /* In a child: set up, and access in a loop until the process is killed. */
-static void run_until_killed(void *data)
+static int run_until_killed(void *data)
 {
 	struct rig rig;
 	u64 page;
@@ -413,6 +412,7 @@ static void run_until_killed(void *data)
 		guest_touch(rig.guest, rig_iova(page % RIG_PAGES));
 		mem_bracket(rig_vaddr(&rig, (page - 8) % RIG_PAGES));
 	}
+	return 0;
 }
 
 /* Kill it, and return its process ID. */

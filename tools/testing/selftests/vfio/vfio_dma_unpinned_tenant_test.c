@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include <libvfio/child.h>
 #include <libvfio/fuse.h>
@@ -37,7 +36,7 @@ static bool hears(struct child *child, char byte)
 	return child_hears(child, byte, HANG_S * 1000);
 }
 
-/* Does it end in time? Its exit status, or -1. */
+/* Does it end in time? See child_ends(). */
 static int ends(struct child *child)
 {
 	return child_ends(child, HANG_S);
@@ -46,7 +45,7 @@ static int ends(struct child *child)
 static void end_child(struct child *child)
 {
 	kill(child->pid, SIGKILL);
-	VFIO_ASSERT_GE(ends(child), 0, "process %d does not end", child->pid);
+	VFIO_ASSERT_NE(ends(child), CHILD_RUNS, "process %d does not end", child->pid);
 }
 
 /* --- marked pages that can't be had now ----------------------------------------- */
@@ -115,7 +114,7 @@ TEST_F_TIMEOUT(hole, gets_leaf_when_resolved, RIG_TIMEOUT_S)
 	rig_cleanup(rig);
 }
 
-static void process_with_hole(void *data)
+static int process_with_hole(void *data)
 {
 	FIXTURE_DATA(hole) * self = data;
 
@@ -126,7 +125,7 @@ static void process_with_hole(void *data)
 	/* Now it is the user who populates. */
 	rig_map(&self->rig);
 	say('m');
-	pause();
+	return pause();
 }
 
 /* Nobody ever answers: the process can unmap and map, and be killed. */
@@ -139,7 +138,7 @@ TEST_F_TIMEOUT(hole, killed, 4 * HANG_S + RIG_TIMEOUT_S)
 	ASSERT_TRUE(hears(&child, 'w'));
 	EXPECT_TRUE(hears(&child, 'm'));
 	ASSERT_EQ(kill(child.pid, SIGKILL), 0);
-	EXPECT_EQ(ends(&child), 128 + SIGKILL);
+	EXPECT_EQ(ends(&child), -SIGKILL);
 	ASSERT_EQ(rig_init(rig, MEM_ANON), NULL);
 	rig_map(rig);
 	guest_touch(rig->guest, rig_iova(0));
@@ -186,7 +185,7 @@ static void *read_as_debugger(void *vaddr)
 }
 
 /* Its mmap_lock is held until the server answers; meanwhile it maps. */
-static void map_while_held(void *data)
+static int map_while_held(void *data)
 {
 	struct fuse_file *file = data;
 	struct rig rig = {};
@@ -202,10 +201,10 @@ static void map_while_held(void *data)
 	say('h');
 	rig_map(&rig);
 	say('m');
-	pause();
+	return pause();
 }
 
-static void map_and_unmap(void *data)
+static int map_and_unmap(void *data)
 {
 	struct rig rig = {};
 
@@ -215,6 +214,7 @@ static void map_and_unmap(void *data)
 	VFIO_ASSERT_TRUE(rig_dma_works(&rig, 0), "no DMA");
 	rig_unmap(&rig);
 	rig_cleanup(&rig);
+	return 0;
 }
 
 /* A process that can't get its own mmap_lock keeps no other from its mappings. */
@@ -232,7 +232,7 @@ TEST_F_TIMEOUT(stuck, others_map, 2 * HANG_S + RIG_TIMEOUT_S)
 }
 
 /* A marked page of the file, which only the worker would read. */
-static void unmap_file(void *data)
+static int unmap_file(void *data)
 {
 	struct fuse_file *file = data;
 	struct rig rig = {};
@@ -251,6 +251,7 @@ static void unmap_file(void *data)
 	rig_unmap(&rig);
 	say('u');
 	rig_cleanup(&rig);
+	return 0;
 }
 
 /* The worker waits for no server, and so the process does not wait for the worker. */
@@ -369,17 +370,17 @@ TEST_F_TIMEOUT(wide, shrinker_visits_pins_only, RIG_TIMEOUT_S)
 	wide_cleanup(self);
 }
 
-static void vmm_in_cgroup(void *data)
+static int vmm_in_cgroup(void *data)
 {
 	FIXTURE_DATA(wide) self = {};
 
 	memcg_enter(data);
 	wide_init(&self, WIDE_CHUNKS);
 	say('i');
-	pause();
+	return pause();
 }
 
-static void other_in_cgroup(void *data)
+static int other_in_cgroup(void *data)
 {
 	struct mem mem;
 
@@ -387,7 +388,7 @@ static void other_in_cgroup(void *data)
 	mem_alloc(&mem, MEM_ANON, OTHER_SIZE);
 	memset(mem.vaddr, 1, OTHER_SIZE);
 	say('i');
-	pause();
+	return pause();
 }
 
 /* Reclaim in a cgroup meets the late pins of that cgroup, and no others. */

@@ -17,7 +17,7 @@
 
 static struct child_files self;	/* in a child, its ends of the pipes */
 
-void child_start(struct child *child, void (*fn)(void *), void *data)
+void child_start(struct child *child, int (*fn)(void *), void *data)
 {
 	int says[2], go[2];
 
@@ -30,8 +30,7 @@ void child_start(struct child *child, void (*fn)(void *), void *data)
 		close(says[0]);
 		close(go[1]);
 		self = (struct child_files){ .say = says[1], .go = go[0] };
-		fn(data);
-		_exit(0);
+		_exit(fn(data));
 	}
 	close(says[1]);
 	close(go[0]);
@@ -68,12 +67,13 @@ void child_let_go(struct child *child)
 	child->go = -1;
 }
 
-static void child_close(struct child *child)
+static int child_ended(struct child *child, int status)
 {
 	if (child->go >= 0)
 		close(child->go);
 	close(child->says);
 	child->running = false;
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 int child_wait(struct child *child)
@@ -82,8 +82,7 @@ int child_wait(struct child *child)
 
 	child_let_go(child);
 	VFIO_ASSERT_EQ(waitpid(child->pid, &status, 0), child->pid);
-	child_close(child);
-	return status;
+	return child_ended(child, status);
 }
 
 int child_ends(struct child *child, int seconds)
@@ -91,14 +90,11 @@ int child_ends(struct child *child, int seconds)
 	int n, status;
 
 	for (n = 0; n < seconds * POLLS_PER_S; n++) {
-		if (waitpid(child->pid, &status, WNOHANG) == child->pid) {
-			child_close(child);
-			return WIFEXITED(status) ? WEXITSTATUS(status) :
-						   128 + WTERMSIG(status);
-		}
+		if (waitpid(child->pid, &status, WNOHANG) == child->pid)
+			return child_ended(child, status);
 		usleep(POLL_US);
 	}
-	return -1;
+	return CHILD_RUNS;
 }
 
 int child_kill(struct child *child)
@@ -127,12 +123,4 @@ struct child_files child_files(void)
 void child_take_files(struct child_files files)
 {
 	self = files;
-}
-
-int wait_for(pid_t pid)
-{
-	int status;
-
-	VFIO_ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }

@@ -105,7 +105,7 @@ static void serve_one(int fd, const struct fuse_in_header *in)
 	}
 }
 
-static void serve(void *data)
+static int serve(void *data)
 {
 	int fd = *(int *)data;
 	union {
@@ -115,6 +115,7 @@ static void serve(void *data)
 
 	while (read(fd, &in, sizeof(in)) > 0)
 		serve_one(fd, &in.header);
+	return 0;
 }
 
 static bool mount_at(const char *dir, int fd)

@@ -6,6 +6,7 @@
 #ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_CHILD_H
 #define SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_CHILD_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -16,23 +17,25 @@ struct child {
 	int go;		/* -1 after child_let_go() */
 };
 
-/* Run @fn in a new process, which ends with status 0 when @fn returns. */
-void child_start(struct child *child, void (*fn)(void *), void *data);
+/* Run @fn in a new process: what it returns is the exit status. */
+void child_start(struct child *child, int (*fn)(void *), void *data);
 
 /* The next byte that it says, 0 when it says no more. */
 char child_hear(struct child *child);
 /* Does it say @byte next, within @ms? */
 bool child_hears(struct child *child, char byte, int ms);
 void child_let_go(struct child *child);
-/* Wait for the end of it, which it is let go for. Returns the status of waitpid(). */
-int child_wait(struct child *child);
+
 /*
- * Does it end within @seconds, as it is? Returns its exit status, 128 more than the
- * number of the signal that has killed it, or -1 if it does not end.
+ * Let it go and wait for its end; kill it and wait for that; or wait for so many
+ * seconds, and if it has not ended then, return CHILD_RUNS. Return its exit status, or
+ * minus the signal that has killed it.
  */
-int child_ends(struct child *child, int seconds);
-/* Kill it and wait for that, as child_wait() does. */
+int child_wait(struct child *child);
 int child_kill(struct child *child);
+int child_ends(struct child *child, int seconds);
+
+#define CHILD_RUNS	INT_MIN
 
 /* In a child, about itself. */
 void say(char byte);
@@ -47,8 +50,5 @@ struct child_files {
 
 struct child_files child_files(void);
 void child_take_files(struct child_files files);
-
-/* Returns the exit status of @pid, or minus the signal that has killed it. */
-int wait_for(pid_t pid);
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIBVFIO_CHILD_H */
