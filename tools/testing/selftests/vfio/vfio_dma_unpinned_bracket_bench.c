@@ -84,10 +84,10 @@ static void make_memory(struct bench *bench)
 	void *at;
 
 	VFIO_ASSERT_TRUE(fd >= 0 && !ftruncate(fd, FILE_SIZE), "memfd");
-	VFIO_ASSERT_TRUE(!setting_change(SHMEM_HUGE, "advise"), "no huge pages");
+	VFIO_ASSERT_EQ(setting_change(SHMEM_HUGE, "advise"), 0, "no huge pages");
 	at = mmap(NULL, bench->size + MEM_HUGE_SIZE, PROT_NONE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	VFIO_ASSERT_TRUE(at != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(at, MAP_FAILED);
 	bench->memory = (void *)align_up((u64)at, MEM_HUGE_SIZE);
 	for (at = bench->memory; at < bench->memory + bench->size;
 	     at += FILE_SIZE) {
@@ -106,7 +106,7 @@ static void make_anonymous_memory(struct bench *bench)
 			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 			-1, 0);
 
-	VFIO_ASSERT_TRUE(at != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(at, MAP_FAILED);
 	bench->memory = (void *)align_up((u64)at, MEM_HUGE_SIZE);
 	VFIO_ASSERT_TRUE(!madvise(bench->memory, bench->size, MADV_HUGEPAGE) &&
 			 !madvise(bench->memory, bench->size, MADV_POPULATE_WRITE),
@@ -118,7 +118,7 @@ static void make_bitmap(struct bench *bench)
 {
 	bench->bitmap = mmap(NULL, bench->pages / 8, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	VFIO_ASSERT_TRUE(bench->bitmap != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(bench->bitmap, MAP_FAILED);
 }
 
 static void make_guest(struct bench *bench)
@@ -216,7 +216,7 @@ static void run_bracket(struct bench *bench, struct bracket *bracket)
 	if (bench->irqs_off)
 		watch_irqs_off();
 	began = now_ms();
-	VFIO_ASSERT_TRUE(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
+	VFIO_ASSERT_EQ(setting_write("/proc/self/clear_refs", "4"), 0);
 	bracket->ms = now_ms() - began;
 	if (bench->irqs_off)
 		read_irqs_off(bracket);
@@ -271,7 +271,7 @@ static void none_marked(struct bench *bench)
 	all_have_leaves(bench);
 	run_bracket(bench, &bracket);
 	show(bench, "none marked", &bracket);
-	VFIO_ASSERT_TRUE(!stat_get("leaves"), "%ld leaves", stat_get("leaves"));
+	VFIO_ASSERT_EQ(stat_get("leaves"), 0, "%ld leaves", stat_get("leaves"));
 	VFIO_ASSERT_TRUE(bracket.flushes == bench->pages / BATCH_LEAVES,
 			 "%lu flushes", bracket.flushes);
 	VFIO_ASSERT_TRUE(bracket.traced == bracket.flushes &&
@@ -324,7 +324,7 @@ static void be_reaped(struct bench *bench, bool mapped, int ready)
 	} else {
 		touch_all(bench);
 	}
-	VFIO_ASSERT_TRUE(write(ready, "r", 1) == 1, "write");
+	VFIO_ASSERT_EQ(write(ready, "r", 1), 1);
 	pause();
 }
 
@@ -353,13 +353,13 @@ static void reaped(struct bench *bench, bool mapped)
 	pid_t pid;
 	char byte;
 
-	VFIO_ASSERT_TRUE(!pipe(ready), "pipe");
+	VFIO_ASSERT_EQ(pipe(ready), 0);
 	pid = fork();
-	VFIO_ASSERT_TRUE(pid >= 0, "fork");
+	VFIO_ASSERT_GE(pid, 0);
 	if (!pid)
 		be_reaped(bench, mapped, ready[1]);
 	close(ready[1]);
-	VFIO_ASSERT_TRUE(read(ready[0], &byte, 1) == 1, "the process has ended");
+	VFIO_ASSERT_EQ(read(ready[0], &byte, 1), 1, "the process has ended");
 	close(ready[0]);
 	ms = reap(pid);
 	if (!mapped)
@@ -379,7 +379,7 @@ static void reaped(struct bench *bench, bool mapped)
 				 "%ld leaves, %ld forced zaps", stat_of(pid, "leaves"),
 				 stat_of(pid, "forced_zaps"));
 	sched_setscheduler(0, SCHED_OTHER, &param);
-	VFIO_ASSERT_TRUE(waitpid(pid, NULL, 0) == pid, "waitpid");
+	VFIO_ASSERT_EQ(waitpid(pid, NULL, 0), pid);
 }
 
 static void reap_both(struct bench *bench)
@@ -388,7 +388,7 @@ static void reap_both(struct bench *bench)
 
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
-	VFIO_ASSERT_TRUE(!sched_setaffinity(0, sizeof(one), &one), "affinity");
+	VFIO_ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
 	puts(column_names);
 	reaped(bench, false);
 	reaped(bench, true);

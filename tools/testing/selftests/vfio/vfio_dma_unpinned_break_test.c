@@ -76,7 +76,7 @@ static bool stale_iotlb(struct rig *rig, u64 page)
 
 	guest_touch(rig->guest, rig_iova(page));
 	VFIO_ASSERT_TRUE(rig_dma_works(rig, page), "no DMA before the zap");
-	VFIO_ASSERT_TRUE(!madvise(vaddr, MEM_PAGE_SIZE, MADV_DONTNEED), "madvise");
+	VFIO_ASSERT_EQ(madvise(vaddr, MEM_PAGE_SIZE, MADV_DONTNEED), 0);
 	dma_write(rig->device, rig_iova(page), &value, sizeof(value));
 	return READ_ONCE(*(u32 *)vaddr) == value;
 }
@@ -127,7 +127,7 @@ static bool mark_and_touch_in_bracket(struct rig *rig, u64 page)
 		usleep(1000);
 	wait_until_asleep(bracket.tid);
 	rig_pin(rig, page);
-	VFIO_ASSERT_TRUE(!pthread_join(bracket.thread, NULL), "pthread_join");
+	VFIO_ASSERT_EQ(pthread_join(bracket.thread, NULL), 0);
 	VFIO_ASSERT_TRUE(set_parameter("pause_ms", "0"), "pause_ms");
 	works = rig_dma_works(rig, page);
 	guest_unmark(rig->guest, page);
@@ -214,7 +214,7 @@ static int freed_warnings(void)
 	int len, n = 0;
 
 	len = klogctl(SYSLOG_ACTION_READ_ALL, log, sizeof(log) - 1);
-	VFIO_ASSERT_TRUE(len >= 0, "klogctl: %s", strerror(errno));
+	VFIO_ASSERT_GE(len, 0);
 	log[len] = 0;
 	for (; (at = strstr(at, FREED_WARNING)); at++)
 		n++;

@@ -222,7 +222,7 @@ static void start_unmapping(struct unmapping *unmapping)
 
 static void end_unmapping(struct unmapping *unmapping)
 {
-	VFIO_ASSERT_TRUE(!pthread_join(unmapping->thread, NULL), "pthread_join");
+	VFIO_ASSERT_EQ(pthread_join(unmapping->thread, NULL), 0);
 	VFIO_ASSERT_TRUE(unmapping->done, "not unmapped");
 }
 

@@ -42,7 +42,7 @@ static u64 wait_signal(int fd, int timeout_ms)
 
 	if (poll(&pollfd, 1, timeout_ms) != 1)
 		return 0;
-	VFIO_ASSERT_TRUE(read(fd, &count, sizeof(count)) == sizeof(count), "read");
+	VFIO_ASSERT_EQ(read(fd, &count, sizeof(count)), sizeof(count));
 	return count;
 }
 

@@ -231,7 +231,7 @@ static int set_up_and_eat(void *data)
 	wait_for_go();
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	VFIO_ASSERT_TRUE(memory != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(memory, MAP_FAILED);
 	for (n = 0; n < size; n += MEM_PAGE_SIZE)
 		WRITE_ONCE(memory[n], 1);
 	return 0;
@@ -398,7 +398,7 @@ static int set_up_and_leave_heir(void *data)
 
 	set_up(&rig, *(enum mem_kind *)data);
 	heir = fork();
-	VFIO_ASSERT_TRUE(heir >= 0, "fork");
+	VFIO_ASSERT_GE(heir, 0);
 	if (!heir) {
 		inherit(&rig);
 		exit(0);

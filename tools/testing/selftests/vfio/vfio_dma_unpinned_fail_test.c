@@ -69,7 +69,7 @@ static void arm(unsigned int nth)
 	char text[16];
 	int len = snprintf(text, sizeof(text), "%u", nth);
 
-	VFIO_ASSERT_TRUE(write(fail_nth_fd, text, len) == len, FAIL_NTH);
+	VFIO_ASSERT_EQ(write(fail_nth_fd, text, len), len, FAIL_NTH);
 }
 
 /* Returns whether it has come to that. Doesn't change errno. */
@@ -78,7 +78,7 @@ static bool disarm(void)
 	char text[16] = "";
 	int err = errno;
 
-	VFIO_ASSERT_TRUE(pread(fail_nth_fd, text, sizeof(text) - 1, 0) > 0, FAIL_NTH);
+	VFIO_ASSERT_GT(pread(fail_nth_fd, text, sizeof(text) - 1, 0), 0, FAIL_NTH);
 	arm(0);
 	errno = err;
 	return !atoi(text);

@@ -133,7 +133,7 @@ static void read_ranges(struct model *model, struct iommu *iommu)
 
 	VFIO_ASSERT_TRUE(type1_get_cap(iommu, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
 				       buf, sizeof(buf)), "no IOVA ranges");
-	VFIO_ASSERT_TRUE(cap->nr_iovas <= ARRAY_SIZE(model->ranges), "too many");
+	VFIO_ASSERT_LE(cap->nr_iovas, ARRAY_SIZE(model->ranges), "too many");
 	model->nr_ranges = cap->nr_iovas;
 	memcpy(model->ranges, cap->iova_ranges,
 	       cap->nr_iovas * sizeof(model->ranges[0]));
@@ -317,7 +317,7 @@ static u64 map_errnos(struct model *model, const struct mem *arena,
 static void model_add(struct model *model,
 		      const struct vfio_iommu_type1_dma_map *map, bool unpinned)
 {
-	VFIO_ASSERT_TRUE(model->nr_maps < MAX_MAPS, "the model is full");
+	VFIO_ASSERT_LT(model->nr_maps, MAX_MAPS, "the model is full");
 	model->map[model->nr_maps++] = (struct model_map) {
 		.iova = map->iova,
 		.vaddr = map->vaddr,

@@ -203,7 +203,7 @@ static void *map_on_node(void *vaddr, u64 size, int node)
 	if (!vaddr)
 		vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(vaddr, MAP_FAILED);
 	VFIO_ASSERT_TRUE(!mem_bind(vaddr, size, 1UL << node, 0), "mbind");
 	return vaddr;
 }
@@ -256,7 +256,7 @@ static pid_t start_offlining(struct block *block)
 
 	if (!pid)
 		_exit(-setting_write(block->state, "offline"));
-	VFIO_ASSERT_TRUE(pid > 0, "fork");
+	VFIO_ASSERT_GT(pid, 0);
 	return pid;
 }
 
@@ -395,14 +395,14 @@ static void set_idle(int fd, u64 frame)
 {
 	u64 bits = idle_bit(frame);
 
-	VFIO_ASSERT_TRUE(pwrite(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
+	VFIO_ASSERT_EQ(pwrite(fd, &bits, 8, frame / 64 * 8), 8, "idle pages");
 }
 
 static bool is_idle(int fd, u64 frame)
 {
 	u64 bits;
 
-	VFIO_ASSERT_TRUE(pread(fd, &bits, 8, frame / 64 * 8) == 8, "idle pages");
+	VFIO_ASSERT_EQ(pread(fd, &bits, 8, frame / 64 * 8), 8, "idle pages");
 	return bits & idle_bit(frame);
 }
 

@@ -516,7 +516,7 @@ static int map_huge_space(struct iommu *iommu)
 	}
 	printf("# %lu GiB\n", region.size >> 30);
 	region.vaddr = space_mmap(NULL, region.size);
-	VFIO_ASSERT_TRUE(region.vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(region.vaddr, MAP_FAILED);
 	return __type1_map_unpinned(iommu, &region);
 }
 

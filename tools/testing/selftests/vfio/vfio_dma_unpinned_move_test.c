@@ -391,7 +391,7 @@ static void disable_swap(struct shadow *shadow)
 	int err;
 
 	pageout(shadow);
-	VFIO_ASSERT_TRUE(shadow_moved(shadow) == ALL, "no page was swapped out");
+	VFIO_ASSERT_EQ(shadow_moved(shadow), ALL, "no page was swapped out");
 	err = swap_disable();
 	VFIO_ASSERT_TRUE(!err, "swapoff: %s", strerror(-err));
 }
@@ -446,7 +446,7 @@ static char *hog_map(u64 size)
 	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	VFIO_ASSERT_TRUE(memory != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(memory, MAP_FAILED);
 	bind_range(memory, size, HOG_NODE, 0);
 	return memory;
 }
@@ -479,7 +479,7 @@ static void prepare_hog(struct shadow *shadow)
 
 	bind_range(shadow_memory(shadow), RIG_SIZE, HOG_NODE, 0);
 	hog = fork();
-	VFIO_ASSERT_TRUE(hog >= 0, "fork");
+	VFIO_ASSERT_GE(hog, 0);
 	if (!hog)
 		be_hog();
 	VFIO_ASSERT_TRUE(waitpid(hog, &status, WUNTRACED) == hog &&
@@ -510,9 +510,9 @@ static void press(struct shadow *shadow)
 				 "the hog has ended: 0x%x", status);
 	}
 	kill(hog, SIGKILL);
-	VFIO_ASSERT_TRUE(waitpid(hog, &status, 0) == hog, "waitpid");
+	VFIO_ASSERT_EQ(waitpid(hog, &status, 0), hog);
 	unbind(shadow);
-	VFIO_ASSERT_TRUE(pages_stolen() > stolen, "reclaim has taken nothing");
+	VFIO_ASSERT_GT(pages_stolen(), stolen, "reclaim has taken nothing");
 }
 
 /* No compaction for huge pages, which would be another mover. */

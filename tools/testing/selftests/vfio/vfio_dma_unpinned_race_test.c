@@ -238,7 +238,7 @@ static void step_victim(struct racer *racer)
 	u64 *vaddr = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(vaddr, MAP_FAILED);
 	for (n = 0; n < size / sizeof(*vaddr); n++) {
 		VFIO_ASSERT_TRUE(!READ_ONCE(vaddr[n]), "a new page isn't empty");
 		vaddr[n] = (u64)&vaddr[n];
@@ -278,7 +278,7 @@ static void finish(struct race *race)
 					 VFIO_PIN_BITMAP_FLAG_UNREGISTER),
 		      -ENOENT);
 	if (stats_available())
-		VFIO_ASSERT_TRUE(stat_get("leaves") == -1, "counters are left");
+		VFIO_ASSERT_EQ(stat_get("leaves"), -1, "counters are left");
 	VFIO_ASSERT_TRUE(status_kib("VmLck") * 1024 == MEM_PAGE_SIZE,
 			 "%lu KiB are left locked", status_kib("VmLck"));
 	rig_cleanup(rig);

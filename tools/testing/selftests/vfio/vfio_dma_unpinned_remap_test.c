@@ -54,7 +54,7 @@ static void fork_and_copy(struct shadow *shadow)
 	char byte;
 	pid_t child;
 
-	VFIO_ASSERT_TRUE(!pipe(go), "pipe");
+	VFIO_ASSERT_EQ(pipe(go), 0);
 	child = fork();
 	if (!child) {
 		close(go[1]);
@@ -63,7 +63,7 @@ static void fork_and_copy(struct shadow *shadow)
 		scribble(shadow);
 		_exit(0);
 	}
-	VFIO_ASSERT_TRUE(child > 0, "fork");
+	VFIO_ASSERT_GT(child, 0);
 	for (n = 0; n < SHADOW_UNMARKED_PAGES; n++) {
 		u64 page = shadow_unmarked_page(shadow, n);
 
@@ -80,7 +80,7 @@ static void protect(struct shadow *shadow)
 {
 	int prot = shadow_random(shadow, 2) ? PROT_READ : PROT_NONE;
 
-	VFIO_ASSERT_TRUE(!mprotect(shadow_memory(shadow), RIG_SIZE, prot), "mprotect");
+	VFIO_ASSERT_EQ(mprotect(shadow_memory(shadow), RIG_SIZE, prot), 0);
 }
 
 static void unprotect(struct shadow *shadow)
@@ -96,7 +96,7 @@ static void remap(struct shadow *shadow)
 
 	there = mmap(NULL, RIG_SIZE + MEM_HUGE_SIZE, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	VFIO_ASSERT_TRUE(there != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(there, MAP_FAILED);
 	there = (void *)align_up((u64)there, MEM_HUGE_SIZE);
 	VFIO_ASSERT_TRUE(mremap(here, RIG_SIZE, RIG_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
 				there) == there, "mremap");
@@ -106,7 +106,7 @@ static void remap(struct shadow *shadow)
 
 static void clear_soft_dirty(struct shadow *shadow)
 {
-	VFIO_ASSERT_TRUE(!setting_write("/proc/self/clear_refs", "4"), "clear_refs");
+	VFIO_ASSERT_EQ(setting_write("/proc/self/clear_refs", "4"), 0);
 }
 
 /* --- userfaultfd -------------------------------------------------------------- */

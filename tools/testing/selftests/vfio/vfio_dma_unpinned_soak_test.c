@@ -374,7 +374,7 @@ static bool step_offline(struct worker *worker)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return false;
 	if (!setting_read(path, text, sizeof(text)) && !strcmp(text, "offline"))
-		VFIO_ASSERT_TRUE(!setting_write(path, "online_movable"), "%s", path);
+		VFIO_ASSERT_EQ(setting_write(path, "online_movable"), 0, "%s", path);
 	return !status;
 }
 
@@ -629,7 +629,7 @@ static void choose_movers(void)
 	for (n = 0; n < ARRAY_SIZE(movers); n++) {
 		if (!(movers[n].where & soak.kind))
 			continue;
-		VFIO_ASSERT_TRUE(soak.nr_workers < MAX_MOVERS, "too many movers");
+		VFIO_ASSERT_LT(soak.nr_workers, MAX_MOVERS, "too many movers");
 		soak.workers[soak.nr_workers++] = (struct worker) {
 			.mover = &movers[n],
 			.random = new_kvm_random_state(shadow_seed() + n),

@@ -178,7 +178,7 @@ static void *read_as_debugger(void *vaddr)
 	int fd = open("/proc/self/mem", O_RDONLY);
 	char byte;
 
-	VFIO_ASSERT_TRUE(fd >= 0, "/proc/self/mem");
+	VFIO_ASSERT_GE(fd, 0, "/proc/self/mem");
 	pread(fd, &byte, 1, (off_t)vaddr);
 	close(fd);
 	return NULL;
@@ -246,7 +246,7 @@ static int unmap_file(void *data)
 			      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
 			      file->fd, 0) != MAP_FAILED, "mmap of the file");
 	rig_enable_marks(&rig);
-	VFIO_ASSERT_TRUE(stat_wait("leaves", 1) == 1, "the other page has no leaf");
+	VFIO_ASSERT_EQ(stat_wait("leaves", 1), 1, "the other page has no leaf");
 	say('w');
 	rig_unmap(&rig);
 	say('u');

@@ -48,11 +48,11 @@ static bool write_survives(struct rig *rig, u64 page)
 
 	rig_guest_write(rig, page);
 	rig_pin(rig, page);
-	VFIO_ASSERT_TRUE(!madvise(vaddr, MEM_PAGE_SIZE, MADV_FREE), "MADV_FREE");
-	VFIO_ASSERT_TRUE(stat_get("late_pins") == 1, "no late pin");
+	VFIO_ASSERT_EQ(madvise(vaddr, MEM_PAGE_SIZE, MADV_FREE), 0, "MADV_FREE");
+	VFIO_ASSERT_EQ(stat_get("late_pins"), 1, "no late pin");
 	dma_write(rig->device, rig_iova(page), &value, sizeof(value));
 	guest_unmark(rig->guest, page);
-	VFIO_ASSERT_TRUE(stat_wait("late_pins", 0) == 0, "the pin stays");
+	VFIO_ASSERT_EQ(stat_wait("late_pins", 0), 0, "the pin stays");
 	VFIO_ASSERT_TRUE(mem_pageout(vaddr, MEM_PAGE_SIZE), "the page stays");
 	return guest_read(rig->guest, rig_iova(page)) == value;
 }

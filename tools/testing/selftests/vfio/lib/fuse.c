@@ -159,7 +159,7 @@ const char *fuse_open(struct fuse_file *file)
 	close(fd);
 	file->fd = open_and_unmount(dir);
 	rmdir(dir);
-	VFIO_ASSERT_TRUE(file->fd >= 0, "open: %s", strerror(errno));
+	VFIO_ASSERT_GE(file->fd, 0);
 	return NULL;
 }
 

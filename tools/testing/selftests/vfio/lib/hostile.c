@@ -43,10 +43,10 @@ void limit_memlock(u64 pages)
 	};
 	struct __user_cap_data_struct data[2];
 
-	VFIO_ASSERT_TRUE(!setrlimit(RLIMIT_MEMLOCK, &limit), "setrlimit");
-	VFIO_ASSERT_TRUE(!syscall(SYS_capget, &header, data), "capget");
+	VFIO_ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	VFIO_ASSERT_EQ(syscall(SYS_capget, &header, data), 0);
 	data[CAP_IPC_LOCK / 32].effective &= ~(1U << (CAP_IPC_LOCK % 32));
-	VFIO_ASSERT_TRUE(!syscall(SYS_capset, &header, data), "capset");
+	VFIO_ASSERT_EQ(syscall(SYS_capset, &header, data), 0);
 }
 
 struct user_state user_state(struct iommu *iommu)

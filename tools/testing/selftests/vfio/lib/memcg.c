@@ -32,13 +32,13 @@ char *memcg_create(const char *parent, const char *name)
 	cgroup = cg_name(parent, name);
 	/* A run that was killed may have left it. */
 	cg_destroy(cgroup);
-	VFIO_ASSERT_TRUE(!cg_create(cgroup), "mkdir %s", cgroup);
+	VFIO_ASSERT_EQ(cg_create(cgroup), 0, "mkdir %s", cgroup);
 	return cgroup;
 }
 
 void memcg_destroy(char *cgroup)
 {
-	VFIO_ASSERT_TRUE(!cg_destroy(cgroup), "rmdir %s", cgroup);
+	VFIO_ASSERT_EQ(cg_destroy(cgroup), 0, "rmdir %s", cgroup);
 	free(cgroup);
 }
 
@@ -64,7 +64,7 @@ s64 memcg_get(const char *cgroup, const char *control)
 {
 	s64 value = cg_read_long(cgroup, control);
 
-	VFIO_ASSERT_TRUE(value >= 0, "read of %s/%s", cgroup, control);
+	VFIO_ASSERT_GE(value, 0, "read of %s/%s", cgroup, control);
 	return value;
 }
 

@@ -45,7 +45,7 @@ static void *reserve(enum mem_kind kind, u64 size)
 	void *vaddr = mmap(NULL, size + align, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	VFIO_ASSERT_TRUE(vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(vaddr, MAP_FAILED);
 	return (void *)ALIGN((u64)vaddr, align);
 }
 
@@ -94,7 +94,7 @@ void mem_alloc(struct mem *mem, enum mem_kind kind, u64 size)
 		flags |= MAP_ANONYMOUS;
 	mem->vaddr = mmap(reserve(kind, size), size, PROT_READ | PROT_WRITE, flags,
 			  mem->fd, 0);
-	VFIO_ASSERT_TRUE(mem->vaddr != MAP_FAILED, "mmap");
+	VFIO_ASSERT_NE(mem->vaddr, MAP_FAILED);
 	/* Fails where there are no huge pages, which is as good. */
 	madvise(mem->vaddr, size, MADV_NOHUGEPAGE);
 }
@@ -160,8 +160,8 @@ void mem_frames_now(void *vaddr, u64 pages, u64 *frames)
 	ssize_t size = pages * sizeof(u64);
 	u64 n;
 
-	VFIO_ASSERT_TRUE(fd >= 0, "open of pagemap");
-	VFIO_ASSERT_TRUE(pread(fd, frames, size, offset) == size, "read of pagemap");
+	VFIO_ASSERT_GE(fd, 0, "open of pagemap");
+	VFIO_ASSERT_EQ(pread(fd, frames, size, offset), size, "read of pagemap");
 	close(fd);
 	for (n = 0; n < pages; n++) {
 		if (!(frames[n] & PAGEMAP_PRESENT)) {
@@ -275,7 +275,7 @@ void mem_reclaim(void *vaddr, u64 size)
 	cpu_set_t all, one;
 	int cpu;
 
-	VFIO_ASSERT_TRUE(!sched_getaffinity(0, sizeof(all), &all), "sched_getaffinity");
+	VFIO_ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 		if (!CPU_ISSET(cpu, &all))
 			continue;
@@ -283,7 +283,7 @@ void mem_reclaim(void *vaddr, u64 size)
 		CPU_SET(cpu, &one);
 		VFIO_ASSERT_TRUE(!sched_setaffinity(0, sizeof(one), &one),
 				 "sched_setaffinity");
-		VFIO_ASSERT_TRUE(!madvise(vaddr, size, MADV_PAGEOUT), "MADV_PAGEOUT");
+		VFIO_ASSERT_EQ(madvise(vaddr, size, MADV_PAGEOUT), 0);
 	}
 	VFIO_ASSERT_TRUE(!sched_setaffinity(0, sizeof(all), &all),
 			 "sched_setaffinity");
@@ -313,7 +313,7 @@ int mem_poison(void *vaddr)
 {
 	struct sigaction action = { .sa_handler = count_bus_error };
 
-	VFIO_ASSERT_TRUE(!sigaction(SIGBUS, &action, NULL), "sigaction");
+	VFIO_ASSERT_EQ(sigaction(SIGBUS, &action, NULL), 0);
 	return madvise(vaddr, MEM_PAGE_SIZE, MADV_HWPOISON) ? -errno : 0;
 }
 

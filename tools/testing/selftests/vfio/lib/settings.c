@@ -82,7 +82,7 @@ int setting_change(const char *path, const char *value)
 		err = setting_write(path, value);
 	if (err)
 		return err;
-	VFIO_ASSERT_TRUE(nr_changed < MAX_SETTINGS, "too many settings");
+	VFIO_ASSERT_LT(nr_changed, MAX_SETTINGS, "too many settings");
 	/* For a test that ends by a failed assertion. */
 	if (!nr_changed)
 		atexit(settings_restore);

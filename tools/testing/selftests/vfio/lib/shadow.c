@@ -207,7 +207,7 @@ static void step_under_dma(struct shadow *shadow)
 					 shadow), "pthread_create");
 	shadow->mover->step(shadow);
 	WRITE_ONCE(shadow->stop, true);
-	VFIO_ASSERT_TRUE(!pthread_join(shadow->thread, NULL), "pthread_join");
+	VFIO_ASSERT_EQ(pthread_join(shadow->thread, NULL), 0);
 }
 
 u64 shadow_moved(struct shadow *shadow)

@@ -57,8 +57,8 @@ int swap_enable(void)
 
 static void exchange(const char *on, const char *off)
 {
-	VFIO_ASSERT_TRUE(!swapon(on, 0), "swapon of %s: %s", on, strerror(errno));
-	VFIO_ASSERT_TRUE(!swapoff(off), "swapoff of %s: %s", off, strerror(errno));
+	VFIO_ASSERT_EQ(swapon(on, 0), 0, "swapon of %s: %s", on, strerror(errno));
+	VFIO_ASSERT_EQ(swapoff(off), 0, "swapoff of %s: %s", off, strerror(errno));
 }
 
 const char *swap_to_file(void)

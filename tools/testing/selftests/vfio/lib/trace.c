@@ -77,6 +77,6 @@ void trace_stop(void)
 	if (!dir[0])
 		return;
 	setting_write(file_path("set_event"), "");
-	VFIO_ASSERT_TRUE(!rmdir(dir), "rmdir of %s", dir);
+	VFIO_ASSERT_EQ(rmdir(dir), 0, "rmdir of %s", dir);
 	dir[0] = 0;
 }

@@ -124,7 +124,7 @@ static void *uffd_thread(void *data)
 	struct uffd_msg msg;
 
 	for (;;) {
-		VFIO_ASSERT_TRUE(poll(fds, 2, -1) > 0, "poll of userfaultfd");
+		VFIO_ASSERT_GT(poll(fds, 2, -1), 0, "poll of userfaultfd");
 		if (fds[1].revents)
 			return NULL;
 		if (read(uffd->fd, &msg, sizeof(msg)) == sizeof(msg))
@@ -134,7 +134,7 @@ static void *uffd_thread(void *data)
 
 void uffd_start(struct uffd *uffd)
 {
-	VFIO_ASSERT_TRUE(!pipe(uffd->stop), "pipe");
+	VFIO_ASSERT_EQ(pipe(uffd->stop), 0);
 	VFIO_ASSERT_TRUE(!pthread_create(&uffd->thread, NULL, uffd_thread, uffd),
 			 "pthread_create");
 	uffd->running = true;
@@ -144,7 +144,7 @@ void uffd_close(struct uffd *uffd)
 {
 	if (uffd->running) {
 		close(uffd->stop[1]);
-		VFIO_ASSERT_TRUE(!pthread_join(uffd->thread, NULL), "pthread_join");
+		VFIO_ASSERT_EQ(pthread_join(uffd->thread, NULL), 0);
 		close(uffd->stop[0]);
 	}
 	if (uffd->fd)

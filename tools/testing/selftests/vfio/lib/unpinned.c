@@ -216,5 +216,5 @@ void wait_until_asleep(pid_t tid)
 		VFIO_ASSERT_EQ(found, 1, "read of %s", path);
 		fclose(file);
 	}
-	VFIO_ASSERT_TRUE(state == 'D', "thread %d does not sleep", tid);
+	VFIO_ASSERT_EQ(state, 'D', "thread %d does not sleep", tid);
 }

@@ -23,7 +23,7 @@ void vfio_pin_device_init(struct vfio_pin_device *device, struct iommu *iommu)
 	device->group_fd = vfio_group_open("platform", NAME);
 	vfio_group_attach(device->group_fd, iommu);
 	device->fd = ioctl(device->group_fd, VFIO_GROUP_GET_DEVICE_FD, NAME);
-	VFIO_ASSERT_TRUE(device->fd >= 0, "VFIO_GROUP_GET_DEVICE_FD " NAME);
+	VFIO_ASSERT_GE(device->fd, 0, "VFIO_GROUP_GET_DEVICE_FD " NAME);
 }
 
 void vfio_pin_device_cleanup(struct vfio_pin_device *device)
@@ -57,7 +57,7 @@ static int rw_result(ssize_t done, size_t size)
 {
 	if (done < 0)
 		return -errno;
-	VFIO_ASSERT_TRUE((size_t)done == size, "%zd of %zu bytes", done, size);
+	VFIO_ASSERT_EQ((size_t)done, size, "%zd of %zu bytes", done, size);
 	return 0;
 }
 
@@ -77,7 +77,7 @@ int vfio_pin_unmaps(struct vfio_pin_device *device)
 {
 	int unmaps = ioctl(device->fd, TEST_VFIO_UNMAPS);
 
-	VFIO_ASSERT_TRUE(unmaps >= 0, "TEST_VFIO_UNMAPS");
+	VFIO_ASSERT_GE(unmaps, 0, "TEST_VFIO_UNMAPS");
 	return unmaps;
 }
 
