@@ -112,7 +112,7 @@ void vfio_unpinned_event_watch(struct vfio_unpinned_event *event,
 {
 	faults->event = event;
 	/* Other drivers don't say when they stop to call it. */
-	if (domain->ops->remap_pte)
+	if (domain->ops->remap_supported)
 		iommu_set_fault_handler(domain, unp_fault, faults);
 }
 EXPORT_SYMBOL_GPL(vfio_unpinned_event_watch);
@@ -150,12 +150,14 @@ void vfio_unpinned_event_lost(struct vfio_unpinned_mm *unp, unsigned long vaddr,
  */
 u64 vfio_unpinned_faults_of(struct iommu_domain *domain)
 {
-	struct vfio_unpinned_faults *faults = domain->handler_token;
+	struct vfio_unpinned_faults *faults;
 	unsigned long irq;
 	u64 count;
 
-	if (domain->handler != unp_fault)
+	if (domain->cookie_type != IOMMU_COOKIE_FAULT_HANDLER ||
+	    domain->handler != unp_fault)
 		return 0;
+	faults = domain->handler_token;
 	raw_spin_lock_irqsave(&faults->event->lock, irq);
 	count = faults->count;
 	raw_spin_unlock_irqrestore(&faults->event->lock, irq);

@@ -71,16 +71,16 @@ static bool mock_remap_supported(struct iommu_domain *domain)
 	return true;
 }
 
-static int mock_remap_prepare(struct iommu_domain *domain, unsigned long iova,
-			      size_t size, gfp_t gfp)
+static int mock_remap_prepare(struct pt_iommu *pt, dma_addr_t iova,
+			      dma_addr_t size, gfp_t gfp)
 {
 	return 0;
 }
 
-static void mock_remap_release(struct iommu_domain *domain, unsigned long iova,
-			       size_t size)
+static void mock_remap_release(struct pt_iommu *pt, dma_addr_t iova,
+			       dma_addr_t size)
 {
-	struct mock_domain *d = to_mock_domain(domain);
+	struct mock_domain *d = to_mock_domain(&pt->domain);
 	unsigned long i;
 
 	for (i = 0; i < PHYS_PFN(size); i++)
@@ -88,8 +88,7 @@ static void mock_remap_release(struct iommu_domain *domain, unsigned long iova,
 }
 
 static void mock_set_leaf(struct mock_domain *d, unsigned long i,
-			  unsigned long pfn, bool flushed,
-			  struct iommu_iotlb_gather *gather)
+			  unsigned long pfn, struct iommu_iotlb_gather *gather)
 {
 	unsigned long old = d->leaf[i];
 
@@ -97,29 +96,27 @@ static void mock_set_leaf(struct mock_domain *d, unsigned long i,
 		return;
 	d->leaf[i] = pfn;
 	d->nr_leaves += !!pfn - !!old;
-	if (!old || flushed)
+	if (!old)
 		return;
 	d->nr_stale += !d->stale[i];
 	d->stale[i] = old;
 	iommu_iotlb_gather_add_range(gather, PFN_PHYS(i), PAGE_SIZE);
 }
 
-static int mock_remap_pte(struct iommu_domain *domain, unsigned long iova,
-			  phys_addr_t paddr, size_t pgsize, size_t pgcount,
-			  int prot, struct iommu_iotlb_gather *gather)
+static int mock_remap_range(struct pt_iommu *pt, dma_addr_t iova,
+			    phys_addr_t paddr, size_t pgsize, size_t pgcount,
+			    unsigned int prot, struct iommu_iotlb_gather *gather)
 {
-	struct mock_domain *d = to_mock_domain(domain);
+	struct mock_domain *d = to_mock_domain(&pt->domain);
 	unsigned long i, first = PHYS_PFN(iova), pfn = PHYS_PFN(paddr);
 
 	d->remaps++;
 	d->mock->written += PHYS_PFN(pgsize * pgcount);
 	d->mock->written_max = max(d->mock->written_max, d->mock->written);
-	if (!(domain->pgsize_bitmap & pgsize))
+	if (!(pt->domain.pgsize_bitmap & pgsize))
 		return -EINVAL;
-	/* As the ops say, superpages that are set need no flush. */
 	for (i = 0; i < PHYS_PFN(pgsize * pgcount); i++)
-		mock_set_leaf(d, first + i, prot ? pfn + i : 0,
-			      prot && pgsize > PAGE_SIZE, gather);
+		mock_set_leaf(d, first + i, prot ? pfn + i : 0, gather);
 	return 0;
 }
 
@@ -160,11 +157,14 @@ static phys_addr_t mock_iova_to_phys(struct iommu_domain *domain,
 
 static const struct iommu_domain_ops mock_domain_ops = {
 	.remap_supported	= mock_remap_supported,
-	.remap_prepare		= mock_remap_prepare,
-	.remap_release		= mock_remap_release,
-	.remap_pte		= mock_remap_pte,
 	.iotlb_sync		= mock_iotlb_sync,
 	.iova_to_phys		= mock_iova_to_phys,
+};
+
+static const struct pt_iommu_ops mock_pt_ops = {
+	.remap_prepare		= mock_remap_prepare,
+	.remap_release		= mock_remap_release,
+	.remap_range		= mock_remap_range,
 };
 
 /**
@@ -181,6 +181,8 @@ int mock_domain_init(struct vfio_unpinned_mock *mock, struct mock_domain *d,
 {
 	d->domain.type = IOMMU_DOMAIN_UNMANAGED;
 	d->domain.ops = &mock_domain_ops;
+	d->domain.is_iommupt = true;
+	d->pt.ops = &mock_pt_ops;
 	d->domain.pgsize_bitmap = sizes;
 	d->domain.geometry.aperture_end = PFN_PHYS(npages) - 1;
 	d->mock = mock;

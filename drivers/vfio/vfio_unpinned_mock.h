@@ -11,6 +11,7 @@
 #define VFIO_UNPINNED_MOCK_H
 
 #include <kunit/test.h>
+#include <linux/generic_pt/iommu.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include "vfio_unpinned_priv.h"
@@ -60,17 +61,21 @@ enum mock_frame {
 /**
  * struct mock_domain - An IOMMU domain whose page table is an array
  * @domain: what the core sees
+ * @pt: the same as a page table
  * @mock: whose it is
  * @npages: of its IOVA space
  * @leaf: page frame number by page of IOVA, or 0
  * @stale: the same for what an IOTLB may still hold
  * @nr_leaves: how many leaves there are
  * @nr_stale: how many stale ones
- * @remaps: calls of remap_pte
+ * @remaps: calls of remap_range
  * @syncs: calls of iotlb_sync
  */
 struct mock_domain {
-	struct iommu_domain domain;
+	union {
+		struct iommu_domain domain;
+		struct pt_iommu pt;
+	};
 	struct vfio_unpinned_mock *mock;
 	unsigned long npages;
 	unsigned long *leaf;
