@@ -49,6 +49,12 @@
 
 static DEFINE_XARRAY(remap_sources);
 
+/* Does the user of a domain want to know? */
+static bool remap_is_watched(struct dmar_domain *domain)
+{
+	return domain->domain.cookie_type == IOMMU_COOKIE_FAULT_HANDLER;
+}
+
 static int remap_each_source(struct device_domain_info *info,
 			     int (*fn)(struct pci_dev *pdev, u16 rid, void *info))
 {
@@ -115,7 +121,7 @@ void intel_remap_del_device(struct device_domain_info *info)
 void intel_remap_attach(struct dmar_domain *domain,
 			struct device_domain_info *info)
 {
-	if (domain->domain.handler)
+	if (remap_is_watched(domain))
 		WRITE_ONCE(info->fault_domain, &domain->domain);
 }
 
@@ -128,6 +134,20 @@ void intel_remap_attach(struct dmar_domain *domain,
 void intel_remap_detach(struct device_domain_info *info)
 {
 	WRITE_ONCE(info->fault_domain, NULL);
+}
+
+/**
+ * intel_remap_free_domain - No fault of this domain is reported anymore
+ * @domain: The domain, without devices
+ *
+ * Upon return nobody calls its fault handler.
+ *
+ * Context: Process context, may sleep.
+ */
+void intel_remap_free_domain(struct dmar_domain *domain)
+{
+	if (remap_is_watched(domain))
+		synchronize_rcu();
 }
 
 /**

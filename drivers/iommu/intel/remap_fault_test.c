@@ -141,7 +141,7 @@ static void test_report_no_handler(struct kunit *test)
 	struct fault_fixture *f = test->priv;
 
 	intel_remap_detach(&f->info);
-	iommu_set_fault_handler(&f->domain.domain, NULL, NULL);
+	f->domain.domain.cookie_type = IOMMU_COOKIE_NONE;
 	intel_remap_attach(&f->domain, &f->info);
 	KUNIT_EXPECT_NULL(test, f->info.fault_domain);
 	report(f, FAULT_RID, REASON_WRITE, false);

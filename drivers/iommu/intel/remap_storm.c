@@ -105,6 +105,6 @@ bool dmar_storm_record(struct intel_iommu *iommu)
 	if (++iommu->fault_records < DMAR_STORM_RECORDS)
 		return false;
 	dmar_storm_mask(iommu, DMA_FECTL_IM);
-	queue_delayed_work(system_wq, &iommu->fault_work, DMAR_STORM_INTERVAL);
+	schedule_delayed_work(&iommu->fault_work, DMAR_STORM_INTERVAL);
 	return true;
 }
