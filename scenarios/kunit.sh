@@ -11,7 +11,7 @@
 . /scenarios/lib.sh
 
 KUNIT=/sys/kernel/debug/kunit
-SUITES="intel-iommu-remap intel-iommu-remap-super intel-iommu-remap-fault vfio_unpinned
+SUITES="intel-iommu-remap intel-iommu-remap-fault vfio_unpinned
 	dma_pinning dma_pinning_quota dma_pinning_hooks dma_pinning_service"
 
 # suite_passed NAME: each suite leaves its KTAP in debugfs, with its own result as

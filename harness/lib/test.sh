@@ -64,6 +64,7 @@ prepare_kunit_uml() {
 test_kunit_uml() {
 	local log=$OUT/test/kunit-uml.ktap suite
 	local suites=(dma_pinning dma_pinning_quota dma_pinning_hooks dma_pinning_service)
+	suites+=({amdv1,riscv_64,vtdss,x86_64}_remap{,_large}_test)
 	timeout 300 "$UML_KERNEL" mem=512M con=null con0=fd:0,fd:1 kunit.enable=1 \
 		kunit_shutdown=halt panic_on_warn=1 </dev/null | tr -d '\r' >"$log"
 	cat "$log"
