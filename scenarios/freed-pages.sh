@@ -7,7 +7,7 @@
 # devices=edu:2
 # faults=edu
 # append=panic_on_warn=0
-# splat=leaves may point at it
+# splat=__iommu_debug_check_unmapped
 
 # shellcheck source=scenarios/lib.sh
 . /scenarios/lib.sh

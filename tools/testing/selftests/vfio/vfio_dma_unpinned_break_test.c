@@ -20,7 +20,7 @@
 #define PAUSE_MS	"2000"
 
 #define FREED_PAGES	64	/* more than a CPU's batch of pages holds back */
-#define FREED_WARNING	"leaves may point at it"
+#define FREED_WARNING	"iommu: Detected page leak!"
 #define SYSLOG_ACTION_READ_ALL	3
 
 static bool set_parameter(const char *name, const char *value)
@@ -264,7 +264,7 @@ TEST(freed_hugetlb_page)
 	rig_cleanup(&rig);
 }
 
-/* The check of CONFIG_IOMMU_REMAP_DEBUG, with memory that really is freed. */
+/* The check of CONFIG_IOMMU_DEBUG_PAGEALLOC, with memory that really is freed. */
 TEST(freed_pages)
 {
 	struct rig rig = {};
