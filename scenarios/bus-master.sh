@@ -61,18 +61,32 @@ expect() {
 	check_value "$1: for the guest" "$(guest_sees $2)" -eq $3
 }
 
-# reset: the only way to a second READY, whose rate is limited in the VM's time.
-reset() {
-	vm_monitor 1 system_reset
-	check "QEMU resets the device" within 20 first_is_off
-	# bus 1 behind the root port
+# number_bus: bus 1 is behind the root port.
+number_bus() {
 	qtest "outl 0xcf8 0x80002818"
 	qtest "outl 0xcfc 0x00010100"
 }
 
+# reset: the only way to a second READY, whose rate is limited in the VM's time.
+reset() {
+	vm_monitor 1 system_reset
+	check "QEMU resets the device" within 20 first_is_off
+	number_bus
+}
+
+# machine OPTION...: a VM whose guest does not run.
+machine() {
+	vm_start 1 128 "work=idle" -S -action reboot=reset -qtest pipe:/run/qtest \
+		-machine dma-pinning=on -device dma-pinning,id=pinning,limit=16M \
+		-device pcie-root-port,id=root1,chassis=1,addr=5 \
+		-trace vfio_unpinned_bitmap "$@"
+	check "QEMU is there" within 30 grep -q OPENED /out/vm1.qemu
+}
+
+# plug COUNT: the second device, which is then one of so many.
 plug() {
 	vm_monitor 1 "device_add vfio-pci,id=second,bus=root1,host=$second,x-unpinned=on"
-	within 20 vm_has_devices 1 2
+	within 20 vm_has_devices 1 $1
 	# QEMU answers when it is done.
 	select_register $SECOND
 }
@@ -84,11 +98,7 @@ first=$(nth 1 $(devices_of $EDU))
 second=$(nth 2 $(devices_of $EDU))
 vfio_bind $first $second
 mkfifo /run/qtest.in /run/qtest.out
-vm_start 1 128 "work=idle" -S -action reboot=reset -qtest pipe:/run/qtest \
-	-machine dma-pinning=on -device dma-pinning,id=pinning,limit=16M \
-	-device pcie-root-port,id=root1,chassis=1,addr=5 \
-	-device vfio-pci,id=first,host=$first,x-unpinned=on,addr=4
-check "QEMU is there" within 30 grep -q OPENED /out/vm1.qemu
+machine -device vfio-pci,id=first,host=$first,x-unpinned=on,addr=4
 
 turn_on $FIRST
 expect "never READY" $FIRST $MEMORY
@@ -109,7 +119,7 @@ reset
 request $READY
 turn_on $FIRST
 expect "READY after a reset" $FIRST $MASTER
-plug
+plug 2
 expect "plugged in READY" $SECOND 0
 turn_on $SECOND
 expect "plugged in READY and enabled" $SECOND $MASTER
@@ -132,5 +142,16 @@ check_value "a reset in READY: in hardware" "$(pci_command $first)" -eq 0
 check_value "a reset in READY: the second" "$(pci_command $second)" -eq 0
 turn_on $FIRST
 expect "enabled after that" $FIRST $MEMORY
+vm_stop 1
+
+# A container that comes when the guest is READY uses the marks from the start.
+machine
+number_bus
+request $READY
+plug 1
+check "its container uses the marks" \
+	grep -q 'unpinned_bitmap .* flag 0x4 ret 0' /out/vm1.qemu
+turn_on $SECOND
+expect "plugged as the first and enabled" $SECOND $MASTER
 vm_stop 1
 finish

@@ -33,7 +33,7 @@ swap_on 512M
 ON_FAULT=,on-dma-fault=report
 LIMIT=,limit=128M
 vm_start 1 256 "work=cold chunks=64 fresh=1 buffered=1 dma_pinning.skip_mark=1 \
-dma_pinning.skip_touch=1" $(unpinned $(devices_of $NVME))
+dma_pinning.skip_touch=1" $(unpinned $(devices_of $NVME)) -trace vfio_unpinned_fault
 vm_boot 1
 vm_wait 1 ready 100
 mount -t tracefs none $TRACING 2>/dev/null
@@ -53,6 +53,8 @@ check_value "pages read wrong without an error" "$(vm_value 1 disk_mismatches)" 
 check_value "errors that it was told" "$(vm_value 1 read_errors)" -eq 0
 check_value "DMA faults that the IOMMU counts" "$(vm_stat 1 dma_faults)" -gt 0
 check_value "log lines, at most 2 in 5 s" "$(kernel_faults)" -le $((2 * (elapsed / 5 + 2)))
+check_value "reports to QEMU, at most 10 in a second" \
+	"$(grep -c 'vfio_unpinned_fault ' /out/vm1.qemu)" -le $((10 * (elapsed + 1)))
 check_value "fault interrupts, 64 records in 100 ms at most" $count -le \
 	$((640 * (elapsed + 1)))
 note "count: $count fault interrupts in $elapsed s, $(interrupt_us "$irq") us in them"

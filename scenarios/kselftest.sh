@@ -24,10 +24,14 @@ all_programs() {
 	done
 }
 
-# named_programs NAME...: without what their names have in common.
+# named_programs NAME...: without what their names have in common. The first one
+# has nothing else, and is "leaf" here.
 named_programs() {
 	for program; do
-		echo "vfio_dma_unpinned_${program}_test"
+		case $program in
+		leaf) echo vfio_dma_unpinned_test ;;
+		*) echo "vfio_dma_unpinned_${program}_test" ;;
+		esac
 	done
 }
 

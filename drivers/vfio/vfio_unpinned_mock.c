@@ -117,6 +117,15 @@ static int mock_remap_range(struct pt_iommu *pt, dma_addr_t iova,
 		return -EINVAL;
 	for (i = 0; i < PHYS_PFN(pgsize * pgcount); i++)
 		mock_set_leaf(d, first + i, prot ? pfn + i : 0, gather);
+	if (prot)
+		d->unsynced += PHYS_PFN(pgsize * pgcount);
+	return 0;
+}
+
+static int mock_iotlb_sync_map(struct iommu_domain *domain, unsigned long iova,
+			       size_t size)
+{
+	to_mock_domain(domain)->unsynced -= PHYS_PFN(size);
 	return 0;
 }
 
@@ -157,6 +166,7 @@ static phys_addr_t mock_iova_to_phys(struct iommu_domain *domain,
 
 static const struct iommu_domain_ops mock_domain_ops = {
 	.remap_supported	= mock_remap_supported,
+	.iotlb_sync_map		= mock_iotlb_sync_map,
 	.iotlb_sync		= mock_iotlb_sync,
 	.iova_to_phys		= mock_iova_to_phys,
 };
@@ -681,8 +691,7 @@ static bool mock_check_pins(struct vfio_unpinned_mock *mock,
 	if (mock->unp->stats.late_pins != count->pins ||
 	    mock->unp->stats.held != held ||
 	    mock->unp->stats.leaves != count->leaves)
-		return mock_fail(mock,
-				 "%llu late pins hold %llu, %llu leaves, not %lu, %lu and %lu",
+		return mock_fail(mock, "%llu late pins hold %llu, %llu leaves, not %lu, %lu, %lu",
 				 mock->unp->stats.late_pins,
 				 mock->unp->stats.held,
 				 mock->unp->stats.leaves, count->pins, held,
@@ -731,6 +740,9 @@ static bool mock_check_leaves(struct vfio_unpinned_mock *mock)
 			return mock_fail(mock, "domain %lu has %lu leaves, not %lu, and %lu stale",
 					 i, mock->domain[i].nr_leaves, leaves[i],
 					 mock->domain[i].nr_stale);
+		if (mock->domain[i].unsynced)
+			return mock_fail(mock, "domain %lu is not told of %ld leaves",
+					 i, mock->domain[i].unsynced);
 	}
 	return true;
 }

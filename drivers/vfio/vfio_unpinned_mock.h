@@ -68,6 +68,7 @@ enum mock_frame {
  * @stale: the same for what an IOTLB may still hold
  * @nr_leaves: how many leaves there are
  * @nr_stale: how many stale ones
+ * @unsynced: leaves that were set and iotlb_sync_map was not told of
  * @remaps: calls of remap_range
  * @syncs: calls of iotlb_sync
  */
@@ -82,6 +83,7 @@ struct mock_domain {
 	unsigned long *stale;
 	unsigned long nr_leaves;
 	unsigned long nr_stale;
+	long unsynced;
 	unsigned long remaps;
 	unsigned long syncs;
 };

@@ -521,6 +521,102 @@ static void test_flush_batches(struct kunit *test)
 	mock_unmap(mock, MOCK_LARGE);
 }
 
+/* Who drops the lock has flushed before. */
+static void test_yield_flushes(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+	struct vfio_unpinned_mm *unp = mock->unp;
+	unsigned long before, after;
+
+	toggle_main(mock);
+	gate_q(mock);
+	drop_sptes(mock, false, true);
+	spin_lock(&unp->lock);
+	vfio_unpinned_zap(unp, mock_vaddr(mock, MOCK_SMALL, MOCK_PAGE_Q),
+			  UNP_ZAP_UNMARKED);
+	before = mock->domain[0].nr_stale;
+	vfio_unpinned_yield(unp, false);
+	after = mock->domain[0].nr_stale;
+	spin_unlock(&unp->lock);
+	KUNIT_EXPECT_EQ(test, before, 1);
+	KUNIT_EXPECT_EQ(test, after, 0);
+	check(mock);
+	reset(mock);
+}
+
+/**
+ * struct subscriber - Another secondary MMU of the address space, as KVM's
+ * @mn: its subscription
+ * @mock: the address space
+ * @ret: what its first pass returns
+ * @leaves: how many there were then in the first domain
+ */
+struct subscriber {
+	struct mmu_notifier mn;
+	struct vfio_unpinned_mock *mock;
+	int ret;
+	unsigned long leaves;
+};
+
+static int subscriber_start(struct mmu_notifier *mn,
+			    const struct mmu_notifier_range *range)
+{
+	struct subscriber *s = container_of(mn, struct subscriber, mn);
+
+	s->leaves = s->mock->domain[0].nr_leaves;
+	return s->ret;
+}
+
+static const struct mmu_notifier_ops subscriber_ops = {
+	.invalidate_range_start = subscriber_start,
+};
+
+/* A leaf that is not marked is there until the first pass is through. */
+static void test_late_pass_is_last(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+	struct subscriber s = { .mn.ops = &subscriber_ops, .mock = mock };
+
+	toggle_marks(mock);
+	toggle_main(mock);
+	gate_q(mock);
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&s.mn, mock->mm));
+	bracket_all(mock);
+	mmu_notifier_unregister(&s.mn, mock->mm);
+	KUNIT_EXPECT_EQ(test, s.leaves, 1);
+	KUNIT_EXPECT_EQ(test, mock->domain[0].nr_leaves, 0);
+	check(mock);
+	reset(mock);
+}
+
+/* A bracket that one of the subscribers refuses takes nothing. */
+static void test_no_late_pass_after_failure(struct kunit *test)
+{
+	struct vfio_unpinned_mock *mock = test->priv;
+	struct subscriber s = {
+		.mn.ops = &subscriber_ops,
+		.mock = mock,
+		.ret = -EAGAIN,
+	};
+	struct mmu_notifier_range range;
+	int ret;
+
+	toggle_marks(mock);
+	toggle_main(mock);
+	gate_q(mock);
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&s.mn, mock->mm));
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mock->mm,
+				mock->vaddr, mock->vaddr + mock->size);
+	mmap_read_lock(mock->mm);
+	ret = mmu_notifier_invalidate_range_start_nonblock(&range);
+	mmap_read_unlock(mock->mm);
+	mmu_notifier_unregister(&s.mn, mock->mm);
+	KUNIT_EXPECT_EQ(test, ret, -EAGAIN);
+	KUNIT_EXPECT_EQ(test, mock->domain[0].nr_leaves, 1);
+	check(mock);
+	reset(mock);
+}
+
 /* What a bracket over all does: calls of remap_pte in each domain, leaves left */
 static void expect_bracket(struct vfio_unpinned_mock *mock,
 			   void (*bracket)(struct vfio_unpinned_mock *mock),
@@ -688,6 +784,9 @@ static struct kunit_case vfio_unpinned_cases[] = {
 	KUNIT_CASE(test_split_not_pinned),
 	KUNIT_CASE(test_split_partial),
 	KUNIT_CASE(test_flush_batches),
+	KUNIT_CASE(test_yield_flushes),
+	KUNIT_CASE(test_late_pass_is_last),
+	KUNIT_CASE(test_no_late_pass_after_failure),
 	KUNIT_CASE(test_zap_runs),
 	KUNIT_CASE_SLOW(test_gigantic),
 	KUNIT_CASE_SLOW(test_search),

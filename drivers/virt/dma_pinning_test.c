@@ -26,6 +26,8 @@ struct service_test {
 	u32		magic, version, size, granule, state;
 	u64		offered, npages, limit, result;
 	bool		refuses;
+	unsigned int	query_code;
+	u16		query_value;
 	u64		requests[MAX_REQUESTS];
 	int		nr_requests;
 };
@@ -96,6 +98,8 @@ static unsigned int fake_request(struct service_test *t, u64 opcode)
 			return DMA_PINNING_CODE_STATE;
 		t->state = DMA_PINNING_STATE_FROZEN;
 		return DMA_PINNING_CODE_OK;
+	case DMA_PINNING_OP_QUERY:
+		return t->query_code;
 	default:
 		return DMA_PINNING_CODE_OPCODE;
 	}
@@ -112,6 +116,8 @@ static void fake_write64(unsigned int reg, u64 value)
 	}
 	t->requests[t->nr_requests++] = opcode;
 	t->result = value | FIELD_PREP(DMA_PINNING_MASK_CODE, fake_request(t, opcode));
+	if (opcode == DMA_PINNING_OP_QUERY)
+		t->result |= FIELD_PREP(DMA_PINNING_MASK_VALUE, t->query_value);
 }
 
 static bool fake_xdbc(void)
@@ -398,6 +404,56 @@ static void test_hibernation(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, available);
 }
 
+static const struct query_case {
+	const char	*name;
+	u64		features;
+	unsigned int	code;
+	u16		value;
+	bool		exempt;
+} query_cases[] = {
+	{ "emulated", DMA_PINNING_FEATURE_QUERY, DMA_PINNING_CODE_OK,
+	  DMA_PINNING_QUERY_EXEMPT, true },
+	{ "passed through", DMA_PINNING_FEATURE_QUERY, DMA_PINNING_CODE_OK, 0, false },
+	{ "unknown answer", DMA_PINNING_FEATURE_QUERY, DMA_PINNING_CODE_OK,
+	  DMA_PINNING_QUERY_EXEMPT + 1, false },
+	{ "no answer", DMA_PINNING_FEATURE_QUERY, DMA_PINNING_CODE_HOST,
+	  DMA_PINNING_QUERY_EXEMPT, false },
+	{ "not offered", 0, DMA_PINNING_CODE_OK, DMA_PINNING_QUERY_EXEMPT, false },
+};
+
+KUNIT_ARRAY_PARAM_DESC(query, query_cases, name);
+
+/* Not registered, in segment 0 of whatever the architecture has at a bus. */
+static struct pci_dev *fake_pci_dev(struct kunit *test)
+{
+	struct pci_dev *pdev = kunit_kzalloc(test, sizeof(*pdev), GFP_KERNEL);
+	struct pci_bus *bus = kunit_kzalloc(test, sizeof(*bus), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, pdev);
+	KUNIT_ASSERT_NOT_NULL(test, bus);
+	bus->sysdata = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bus->sysdata);
+	pdev->bus = bus;
+	return pdev;
+}
+
+/* A device is exempt only if the host says so, and what it was before is no matter. */
+static void test_query(struct kunit *test)
+{
+	const struct query_case *c = test->param_value;
+	struct pci_dev *pdev = fake_pci_dev(test);
+	struct service_test *t = test->priv;
+
+	service.features = c->features;
+	service_decide(SERVICE_ACTIVE);
+	t->query_code = c->code;
+	t->query_value = c->value;
+	dev_assign_dma_pinning_exempt(&pdev->dev, !c->exempt);
+	KUNIT_EXPECT_EQ(test, dma_pinning_pci_configure(pdev), 0);
+	KUNIT_EXPECT_EQ(test, dev_dma_pinning_exempt(&pdev->dev), c->exempt);
+	KUNIT_EXPECT_EQ(test, t->nr_requests, !!c->features);
+}
+
 static struct kunit_case service_cases[] = {
 	KUNIT_CASE(test_accepted),
 	KUNIT_CASE(test_later_version),
@@ -406,6 +462,7 @@ static struct kunit_case service_cases[] = {
 	KUNIT_CASE_PARAM(test_takeover, takeover_gen_params),
 	KUNIT_CASE(test_last_words),
 	KUNIT_CASE(test_silent_crash),
+	KUNIT_CASE_PARAM(test_query, query_gen_params),
 	KUNIT_CASE(test_hibernation),
 	{}
 };

@@ -16,6 +16,7 @@
 #include <linux/range.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
+#include <linux/swiotlb.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -216,6 +217,27 @@ static void expect_allocation(struct kunit *test, dma_addr_t addr, size_t size)
 	}
 	KUNIT_EXPECT_EQ(test, memweight(ctx->marks, marks_bytes()), PFN_UP(size));
 }
+
+#ifdef CONFIG_SWIOTLB
+/* A device that does not reach the page gets a bounce buffer: that is marked. */
+static void test_bounce(struct kunit *test)
+{
+	struct device *dev = hooks_device(test);
+	struct pinning_test *ctx = test->priv;
+	dma_addr_t addr;
+
+	if (!is_swiotlb_active(dev) || ctx->phys <= DMA_BIT_MASK(32))
+		kunit_skip(test, "no bounce buffers, or no memory above 4 GiB");
+	dev->coherent_dma_mask = DMA_BIT_MASK(32);
+	addr = dma_map_page(dev, ctx->page, 0, PAGE_SIZE, DMA_TO_DEVICE);
+	KUNIT_ASSERT_FALSE(test, dma_mapping_error(dev, addr));
+	KUNIT_EXPECT_LE(test, addr, DMA_BIT_MASK(32));
+	expect_allocation(test, addr, PAGE_SIZE);
+	dma_unmap_page(dev, addr, PAGE_SIZE, DMA_TO_DEVICE);
+	expect_marks(test, 0);
+	expect_no_events(test);
+}
+#endif
 
 static void test_alloc(struct kunit *test)
 {
@@ -434,6 +456,9 @@ static struct kunit_case hooks_cases[] = {
 	KUNIT_CASE(test_exempt_device),
 	KUNIT_CASE(test_map_sg),
 	KUNIT_CASE(test_map_sg_error),
+#ifdef CONFIG_SWIOTLB
+	KUNIT_CASE(test_bounce),
+#endif
 	KUNIT_CASE(test_alloc),
 	KUNIT_CASE(test_alloc_error),
 	KUNIT_CASE(test_alloc_pages),

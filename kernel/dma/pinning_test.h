@@ -23,6 +23,7 @@ struct pinning_test {
 	unsigned long		pfn;
 	unsigned long		bad_pfn;	/* touch_most() fails on it, or on all if 0 */
 	unsigned long		touched;	/* pages that touch_most() was asked for */
+	unsigned long		unmarked;	/* those of them without a mark */
 	unsigned long		alive;
 };
 

@@ -148,6 +148,28 @@ static void test_report_no_handler(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, f->faults, 0);
 }
 
+/* Who takes a device from its domain ends that: the domain may be freed then. */
+static void test_report_blocked(struct kunit *test)
+{
+	struct fault_fixture *f = test->priv;
+	struct dev_iommu *param = kunit_kzalloc(test, sizeof(*param), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, param);
+	/* No context table, so that there is nothing to flush. */
+	f->iommu->root_entry = kunit_kzalloc(test, VTD_PAGE_SIZE, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, f->iommu->root_entry);
+	spin_lock_init(&f->iommu->lock);
+	param->priv = &f->info;
+	f->dev.iommu = param;
+	f->info.iommu = f->iommu;
+	f->info.domain_attached = true;
+	device_block_translation(&f->dev);
+	f->dev.iommu = NULL;
+	KUNIT_EXPECT_NULL(test, f->info.fault_domain);
+	report(f, FAULT_RID, REASON_WRITE, false);
+	KUNIT_EXPECT_EQ(test, f->faults, 0);
+}
+
 /* A device uses up its own messages, and no other's. */
 static void test_messages(struct kunit *test)
 {
@@ -196,11 +218,35 @@ static void test_storm(struct kunit *test)
 	dmar_storm_exit(f->iommu);
 }
 
+/* The bound holds as well where each interrupt handles few records. */
+static void test_storm_in_small_parts(struct kunit *test)
+{
+	struct fault_fixture *f = test->priv;
+	unsigned int records = 0;
+	unsigned long flags;
+	bool masked = false;
+
+	dmar_storm_init(f->iommu);
+	raw_spin_lock_irqsave(&f->iommu->register_lock, flags);
+	while (!masked && records < 1000) {
+		dmar_storm_begin(f->iommu);
+		masked = dmar_storm_record(f->iommu);
+		records++;
+	}
+	raw_spin_unlock_irqrestore(&f->iommu->register_lock, flags);
+	KUNIT_EXPECT_TRUE(test, masked);
+	KUNIT_EXPECT_LE(test, records, 256);
+	KUNIT_EXPECT_EQ(test, f->regs[DMAR_FECTL_REG / 4], DMA_FECTL_IM);
+	dmar_storm_exit(f->iommu);
+}
+
 static struct kunit_case fault_test_cases[] = {
 	KUNIT_CASE(test_report),
 	KUNIT_CASE(test_report_no_handler),
+	KUNIT_CASE(test_report_blocked),
 	KUNIT_CASE(test_messages),
 	KUNIT_CASE(test_storm),
+	KUNIT_CASE(test_storm_in_small_parts),
 	{}
 };
 

@@ -126,15 +126,19 @@ static void be_ready(Fixture *f)
     request_ok(f, DMA_PINNING_OP_READY, FEATURES);
 }
 
-static uint64_t get_stat(Fixture *f, const char *name)
+static uint64_t get_property(Fixture *f, const char *path, const char *name)
 {
     QDict *rsp = qtest_qmp(f->qts, "{'execute': 'qom-get', 'arguments': "
-                           "{'path': '/machine/peripheral/dp', "
-                           "'property': %s}}", name);
+                           "{'path': %s, 'property': %s}}", path, name);
     uint64_t val = qdict_get_int(rsp, "return");
 
     qobject_unref(rsp);
     return val;
+}
+
+static uint64_t get_stat(Fixture *f, const char *name)
+{
+    return get_property(f, "/machine/peripheral/dp", name);
 }
 
 static void assert_state(Fixture *f, uint32_t state, uint64_t generation)
@@ -403,6 +407,8 @@ static void test_window(Fixture *f, gconstpointer extra)
                            sizeof(reserved_end));
     g_assert_cmpint(len, ==, sizeof(reserved_end));
     g_assert_cmphex(le64_to_cpu(reserved_end), >=, end);
+    g_assert_cmphex(get_property(f, "/machine/q35", "pci-hole64-start"), >=,
+                    end);
     g_assert_cmphex(f->regs, ==, extra ? 7 * GiB : 4 * GiB);
     pc_fw_cfg_uninit(fw_cfg);
 }

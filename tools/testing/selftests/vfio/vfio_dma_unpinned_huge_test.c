@@ -463,8 +463,9 @@ static int read_and_wait(void *vaddr)
 
 /*
  * Page tables that processes share make brackets as wide as 1 GiB. With an
- * unpinned mapping they are of the pages that change, and a table that is
- * shared by then no longer is.
+ * unpinned mapping they are of the pages that change, a table that is shared by
+ * then no longer is, and none is shared again: what is taken from a shared table
+ * is taken as a whole, without a bracket over it.
  */
 TEST(brackets_are_narrow)
 {
@@ -501,9 +502,21 @@ TEST(brackets_are_narrow)
 	EXPECT_STAT("leaves", 2);
 	EXPECT_EQ(madvise(wide, MEM_HUGE_SIZE, MADV_DONTNEED), 0);
 	EXPECT_STAT("leaves", 1);
+	EXPECT_EQ(mem_frame_now(wide), 0);
+	EXPECT_NE(mem_frame_now(wide + MEM_HUGE_SIZE), 0);
 	EXPECT_TRUE(dma_write_blocked(rig.device, SECOND_IOVA, wide));
 	EXPECT_TRUE(dma_works(rig.device, SECOND_IOVA + MEM_HUGE_SIZE,
 			      wide + MEM_HUGE_SIZE));
+	EXPECT_EQ(child_wait(&child), 0);
+
+	/* Nor does somebody share it who comes later. */
+	child_start(&child, read_and_wait, wide);
+	ASSERT_EQ(child_hear(&child), 'r');
+	guest_touch(rig.guest, SECOND_IOVA);
+	EXPECT_STAT("leaves", 2);
+	EXPECT_EQ(madvise(wide, MEM_HUGE_SIZE, MADV_DONTNEED), 0);
+	EXPECT_STAT("leaves", 1);
+	EXPECT_NE(mem_frame_now(wide + MEM_HUGE_SIZE), 0);
 	EXPECT_EQ(child_wait(&child), 0);
 	ASSERT_EQ(munmap(wide, MEM_GIGANTIC_SIZE), 0);
 	rig_cleanup(&rig);

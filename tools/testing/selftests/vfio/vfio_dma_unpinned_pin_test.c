@@ -185,6 +185,45 @@ TEST_F_TIMEOUT(pin, marked_page_survives_compaction, RIG_TIMEOUT_S)
 	EXPECT_TRUE(rig_dma_works(rig, 0));
 }
 
+/* The bitmap is read up to its last bit, and no further. */
+TEST_F_TIMEOUT(pin, marks_at_both_ends, RIG_TIMEOUT_S)
+{
+	const u64 last = RIG_PAGES - 1;
+	struct rig *rig = &self->rig;
+
+	setup_marks(rig, RIG_PAGES);
+	rig_late_pin(rig, 0);
+	rig_late_pin(rig, last);
+	EXPECT_STAT("late_pins", 2);
+	EXPECT_TRUE(rig_dma_works(rig, 0));
+	EXPECT_TRUE(rig_dma_works(rig, last));
+	guest_unmark(rig->guest, last);
+	mem_bracket(rig_vaddr(rig, last));
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_TRUE(rig_dma_write_blocked(rig, last));
+}
+
+/* A page is at two IOVAs, and marked at the one where it was mapped last. */
+TEST_F_TIMEOUT(pin, mark_at_another_iova, RIG_TIMEOUT_S)
+{
+	struct dma_region alias = self->rig.region, both = self->rig.region;
+	struct rig *rig = &self->rig;
+
+	alias.iova += RIG_SIZE;
+	both.size += RIG_SIZE;
+	rig_map(rig);
+	type1_map_unpinned(rig->iommu, &alias);
+	type1_register_bitmap(rig->iommu, rig->bitmap.vaddr, &both, RIG_PAGES);
+	rig_enable_marks(rig);
+	guest_mark(rig->guest, RIG_PAGES + 3);
+	guest_touch(rig->guest, rig_iova(3));
+	mem_bracket(rig_vaddr(rig, 3));
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_TRUE(rig_dma_works(rig, 3));
+	EXPECT_TRUE(dma_works(rig->device, rig_iova(RIG_PAGES + 3),
+			      rig_vaddr(rig, 3)));
+}
+
 TEST_F_TIMEOUT(pin, bracket_releases, RIG_TIMEOUT_S)
 {
 	struct rig *rig = &self->rig;
@@ -294,6 +333,15 @@ static void budget_of_huge_page(struct __test_metadata *_metadata,
 	EXPECT_EQ(rig_dma_write_blocked(rig, 10), !survives);
 	EXPECT_EQ(rig_dma_write_blocked(rig, 11), !survives);
 	EXPECT_TRUE(rig_dma_write_blocked(rig, 12));
+	if (!survives)
+		return;
+
+	/* It is held until the last of the pins goes. */
+	guest_unmark(rig->guest, 10);
+	mem_bracket(rig->mem.vaddr);
+	EXPECT_STAT("late_pins", 1);
+	EXPECT_STAT("held", pages);
+	EXPECT_TRUE(rig_dma_works(rig, 11));
 }
 
 TEST_F_TIMEOUT(pin_anon, budget_holds_huge_page, RIG_TIMEOUT_S)
