@@ -94,6 +94,7 @@ struct pt_iommu_remap_release_args {
 	struct iommupt_pending_gather pending;
 	/* Look for leaves at level 0, too, and keep the tables that have some */
 	bool look;
+	bool may_sleep;
 };
 
 /* Items are exchanged as a whole. */
@@ -224,15 +225,13 @@ static u64 remap_make_dirty(const struct pt_state *pts, u64 entry)
 	return entry;
 }
 
-/* Does the loaded entry say what a leaf with @attrs that points at @oa would? */
-static bool remap_same(const struct pt_state *pts, pt_oaddr_t oa,
-		       const struct pt_write_attrs *attrs)
+/* Does the loaded entry say the same as the leaf @entry, apart from dirty bits? */
+static bool remap_same(const struct pt_state *pts, u64 entry)
 {
-	u64 entry = remap_encode_leaf(pts, oa, attrs);
 	struct pt_state scratch = remap_scratch(pts, &entry);
 	struct pt_write_attrs is, wanted;
 
-	if (pts->type != PT_ENTRY_OA || pt_entry_oa(pts) != oa)
+	if (pts->type != PT_ENTRY_OA || pt_entry_oa(pts) != pt_entry_oa(&scratch))
 		return false;
 	pt_attr_from_entry(pts, &is);
 	pt_attr_from_entry(&scratch, &wanted);
@@ -303,9 +302,36 @@ enum {
 };
 
 /*
- * Let a table and those below it say that @oa is mapped by the item @parent. With
- * @linked the hardware walks through it now, so what it said counts.
+ * Let one item of a table say that it maps @oa. With @linked the hardware walks
+ * through it now, so what it said counts.
  */
+static unsigned int remap_fill_item(struct pt_state *pts, pt_oaddr_t oa,
+				    struct pt_iommu_remap_args *args,
+				    bool linked)
+{
+	u64 *entryp = pt_cur_table(pts, u64) + pts->index;
+	u64 entry = remap_encode_leaf(pts, oa, &args->attrs);
+	bool same = remap_same(pts, entry);
+
+	if (!linked) {
+		if (!same)
+			WRITE_ONCE(*entryp, entry);
+		return 0;
+	}
+	if (!same) {
+		remap_exchange(pts, entry);
+		/* What was below a table was told before. */
+		if (pts->type != PT_ENTRY_TABLE)
+			remap_debug(pts, oa, args);
+	}
+	if (pts->type != PT_ENTRY_OA)
+		return 0;
+	if (same && remap_entry_is_dirty(pts, pts->entry))
+		return REMAP_FOUND_LEAF | REMAP_FOUND_DIRTY;
+	return REMAP_FOUND_LEAF;
+}
+
+/* Let a table and those below it say that the item @parent maps @oa. */
 static unsigned int remap_fill(const struct pt_state *parent,
 			       struct pt_table_p *table, pt_oaddr_t oa,
 			       struct pt_iommu_remap_args *args, bool linked)
@@ -317,22 +343,12 @@ static unsigned int remap_fill(const struct pt_state *parent,
 
 	for_each_pt_level_entry(&pts) {
 		struct pt_table_p *below = remap_below(&pts);
-		bool is_table = pts.type == PT_ENTRY_TABLE;
-		bool is_leaf = linked && pts.type == PT_ENTRY_OA;
 
 		if (below)
-			found |= remap_fill(&pts, below, oa, args,
-					    linked && is_table);
-		if (remap_has_leaf(&pts) && !remap_same(&pts, oa, &args->attrs)) {
-			remap_exchange(&pts, remap_encode_leaf(&pts, oa,
-							       &args->attrs));
-			if (linked && !is_table)
-				remap_debug(&pts, oa, args);
-		} else if (is_leaf && remap_entry_is_dirty(&pts, pts.entry)) {
-			found |= REMAP_FOUND_DIRTY;
-		}
-		if (is_leaf)
-			found |= REMAP_FOUND_LEAF;
+			found |= remap_fill(&pts, below, oa, args, linked &&
+					    pts.type == PT_ENTRY_TABLE);
+		if (remap_has_leaf(&pts))
+			found |= remap_fill_item(&pts, oa, args, linked);
 		oa += log2_to_int(isz_lg2);
 	}
 	remap_flush_items(&pts, 0, pts.end_index);
@@ -380,13 +396,12 @@ static void remap_set_large(struct pt_state *pts,
 			    struct pt_iommu_remap_args *args)
 {
 	bool linked = pts->type == PT_ENTRY_TABLE;
-	unsigned int found = 0;
-	u64 entry;
+	u64 entry = remap_encode_leaf(pts, args->oa, &args->attrs);
+	unsigned int found;
 
-	if (remap_same(pts, args->oa, &args->attrs))
+	if (remap_same(pts, entry))
 		return;
 	found = remap_fill(pts, remap_displaced(pts), args->oa, args, linked);
-	entry = remap_encode_leaf(pts, args->oa, &args->attrs);
 	if (found & REMAP_FOUND_DIRTY)
 		entry = remap_make_dirty(pts, entry);
 	remap_exchange(pts, entry);
@@ -437,9 +452,9 @@ static bool remap_small(struct pt_state *pts, struct pt_iommu_remap_args *args)
 	u64 entry = 0;
 
 	if (args->set) {
-		if (remap_same(pts, args->oa, &args->attrs))
-			return false;
 		entry = remap_encode_leaf(pts, args->oa, &args->attrs);
+		if (remap_same(pts, entry))
+			return false;
 	} else if (pts->type == PT_ENTRY_EMPTY) {
 		return false;
 	}
@@ -670,13 +685,14 @@ static int __remap_release(struct pt_range *range, void *arg,
 			pt_clear_entries(&pts, ilog2(1));
 			remap_flush_item(&pts);
 		}
-		cond_resched();
+		if (args->may_sleep)
+			cond_resched();
 	}
 	return ret;
 }
 
 static int remap_free_tables(struct pt_iommu *iommu_table, dma_addr_t iova,
-			     dma_addr_t len, bool look)
+			     dma_addr_t len, bool look, bool may_sleep)
 {
 	struct iommu_iotlb_gather gather;
 	struct pt_iommu_remap_release_args args = {
@@ -684,6 +700,7 @@ static int remap_free_tables(struct pt_iommu *iommu_table, dma_addr_t iova,
 		.pending.free_list =
 			IOMMU_PAGES_LIST_INIT(args.pending.free_list),
 		.look = look,
+		.may_sleep = may_sleep,
 	};
 	struct pt_range range;
 	int ret;
@@ -704,7 +721,8 @@ static void NS(remap_release)(struct pt_iommu *iommu_table, dma_addr_t iova,
 			      dma_addr_t len)
 {
 	WARN_ON_ONCE(remap_free_tables(iommu_table, iova, len,
-				       IS_ENABLED(CONFIG_DEBUG_GENERIC_PT)));
+				       IS_ENABLED(CONFIG_DEBUG_GENERIC_PT),
+				       true));
 }
 
 /* The highest level at which remap_range can set a leaf in this range */
@@ -745,7 +763,8 @@ static int NS(remap_prepare)(struct pt_iommu *iommu_table, dma_addr_t iova,
 	WRITE_ONCE(iommu_table->has_remap, true);
 	ret = pt_walk_range(&range, __remap_prepare, &map.attrs);
 	if (ret)
-		remap_free_tables(iommu_table, iova, len, true);
+		remap_free_tables(iommu_table, iova, len, true,
+				  gfpflags_allow_blocking(gfp));
 	return ret;
 }
 
