@@ -65,8 +65,12 @@ test_kunit_uml() {
 	local log=$OUT/test/kunit-uml.ktap suite
 	local suites=(dma_pinning dma_pinning_quota dma_pinning_hooks dma_pinning_service)
 	suites+=({amdv1,riscv_64,vtdss,x86_64}_remap{,_large}_test)
-	timeout 300 "$UML_KERNEL" mem=512M con=null con0=fd:0,fd:1 kunit.enable=1 \
-		kunit_shutdown=halt panic_on_warn=1 </dev/null | tr -d '\r' >"$log"
+	# without upstream's own suites of generic_pt, which take minutes
+	for suite in 'dma_pinning*' '*_remap_*'; do
+		timeout 300 "$UML_KERNEL" mem=512M con=null con0=fd:0,fd:1 kunit.enable=1 \
+			kunit.filter_glob="$suite" kunit_shutdown=halt panic_on_warn=1 \
+			</dev/null | tr -d '\r'
+	done >"$log"
 	cat "$log"
 	for suite in "${suites[@]}"; do
 		grep -q "^ok [0-9]* $suite\$" "$log" || { echo "not ok - suite $suite"; return 1; }
