@@ -112,7 +112,7 @@ static void test_map_coherent(struct kunit *test)
 	struct pinning_test *ctx = test->priv;
 	struct scatterlist sg[2];
 	dma_addr_t addr;
-	int i;
+	int i, nents;
 
 	sg_init_table(sg, 2);
 	sg_set_page(&sg[0], ctx->page, PAGE_SIZE, 0);
@@ -126,8 +126,8 @@ static void test_map_coherent(struct kunit *test)
 			       attrs[i]);
 		expect_marks(test, 0);
 
-		KUNIT_ASSERT_EQ(test, dma_map_sg_attrs(dev, sg, 2,
-				DMA_FROM_DEVICE, attrs[i]), 2);
+		nents = dma_map_sg_attrs(dev, sg, 2, DMA_FROM_DEVICE, attrs[i]);
+		KUNIT_ASSERT_EQ(test, nents, 2);
 		expect_marks(test, 0x5);
 		dma_unmap_sg_attrs(dev, sg, 2, DMA_FROM_DEVICE, attrs[i]);
 		expect_marks(test, 0);
