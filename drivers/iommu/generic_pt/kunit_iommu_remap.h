@@ -92,6 +92,40 @@ struct kunit_remap_entry {
 	u64 *entryp;
 };
 
+static void count_flush(struct pt_iommu *iommu_table, void *table,
+			size_t offset, size_t len)
+{
+	struct kunit_remap_priv *r = kunit_get_current_test()->priv;
+
+	r->flushes++;
+	r->flushed += len;
+}
+
+/* Tables that come with a gather are out of reach, and not yet freed. */
+static void count_sync(struct iommu_domain *domain,
+		       struct iommu_iotlb_gather *gather)
+{
+	struct kunit_remap_priv *r = container_of(domain, struct kunit_remap_priv,
+						  priv.domain);
+	struct ioptdesc *iopt;
+
+	r->syncs++;
+	list_for_each_entry(iopt, &gather->freelist.pages, iopt_freelist_elm)
+		r->freed++;
+	iommu_put_pages_list(&gather->freelist);
+}
+
+static bool always_supported(struct iommu_domain *domain)
+{
+	return true;
+}
+
+static const struct iommu_domain_ops kunit_remap_ops = {
+	IOMMU_PT_DOMAIN_OPS1(PTPFX_RAW),
+	.iotlb_sync = &count_sync,
+	.remap_supported = &always_supported,
+};
+
 static int __remap_find(struct pt_range *range, void *arg, unsigned int level,
 			struct pt_table_p *table)
 {
@@ -330,6 +364,9 @@ static void test_remap_bad_arguments(struct kunit *test)
 	if (last != ULONG_MAX) {
 		KUNIT_EXPECT_EQ(test, prepare(r, last + 1, page), -EINVAL);
 		KUNIT_EXPECT_EQ(test, clear(r, last + 1, 0, 1), -EINVAL);
+		KUNIT_EXPECT_EQ(test, prepare(r, last + 1 - page, page), 0);
+		KUNIT_EXPECT_EQ(test, clear(r, last + 1 - page, 0, 1), 0);
+		KUNIT_EXPECT_EQ(test, clear(r, last + 1 - page, 0, 2), -EINVAL);
 	}
 	if (r->priv.common->max_oasz_lg2 < 64)
 		KUNIT_EXPECT_EQ(test, set(r, 0,
@@ -337,6 +374,26 @@ static void test_remap_bad_arguments(struct kunit *test)
 					  1), -ERANGE);
 	KUNIT_EXPECT_TRUE(test, gathered_nothing(r));
 	KUNIT_EXPECT_EQ(test, wrong_pages(r, 0, 0, r->size[1]), 0);
+}
+
+/* Not with dirty tracking, and not where the driver says no */
+static void test_remap_supported(struct kunit *test)
+{
+	static const struct iommu_dirty_ops dirty_ops;
+	struct kunit_remap_priv *r = test->priv;
+	struct iommu_domain *domain = &r->priv.domain;
+
+	KUNIT_EXPECT_FALSE(test, pt_iommu_has_remap(r->priv.iommu));
+	domain->dirty_ops = &dirty_ops;
+	KUNIT_EXPECT_FALSE(test, iommu_remap_supported(domain));
+	KUNIT_EXPECT_EQ(test, prepare(r, 0, r->size[0]), -EOPNOTSUPP);
+	domain->dirty_ops = NULL;
+	domain->ops = &kunit_pt_ops;
+	KUNIT_EXPECT_FALSE(test, iommu_remap_supported(domain));
+	KUNIT_EXPECT_FALSE(test, pt_iommu_has_remap(r->priv.iommu));
+	domain->ops = &kunit_remap_ops;
+	KUNIT_EXPECT_EQ(test, prepare(r, 0, r->size[0]), 0);
+	KUNIT_EXPECT_TRUE(test, pt_iommu_has_remap(r->priv.iommu));
 }
 
 /* Leaves of iommu_map() are in the way, and stay as they are. */
@@ -655,6 +712,7 @@ static struct kunit_case remap_test_cases[] = {
 	KUNIT_CASE_FMT(test_remap_neighbours),
 	KUNIT_CASE_FMT(test_remap_holes),
 	KUNIT_CASE_FMT(test_remap_bad_arguments),
+	KUNIT_CASE_FMT(test_remap_supported),
 	KUNIT_CASE_FMT(test_remap_mapped),
 	KUNIT_CASE_FMT(test_remap_prepare_fails),
 	KUNIT_CASE_FMT(test_remap_release),
@@ -665,40 +723,6 @@ static struct kunit_case remap_test_cases[] = {
 	KUNIT_CASE_FMT(test_remap_hitless),
 	KUNIT_CASE_FMT(test_remap_concurrent),
 	{},
-};
-
-static void count_flush(struct pt_iommu *iommu_table, void *table,
-			size_t offset, size_t len)
-{
-	struct kunit_remap_priv *r = kunit_get_current_test()->priv;
-
-	r->flushes++;
-	r->flushed += len;
-}
-
-/* Tables that come with a gather are out of reach, and not yet freed. */
-static void count_sync(struct iommu_domain *domain,
-		       struct iommu_iotlb_gather *gather)
-{
-	struct kunit_remap_priv *r = container_of(domain, struct kunit_remap_priv,
-						  priv.domain);
-	struct ioptdesc *iopt;
-
-	r->syncs++;
-	list_for_each_entry(iopt, &gather->freelist.pages, iopt_freelist_elm)
-		r->freed++;
-	iommu_put_pages_list(&gather->freelist);
-}
-
-static bool always_supported(struct iommu_domain *domain)
-{
-	return true;
-}
-
-static const struct iommu_domain_ops kunit_remap_ops = {
-	IOMMU_PT_DOMAIN_OPS1(PTPFX_RAW),
-	.iotlb_sync = &count_sync,
-	.remap_supported = &always_supported,
 };
 
 /* Pages of tables, with what the CPUs have not summed up yet */
