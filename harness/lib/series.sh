@@ -7,7 +7,8 @@
 #
 # name.patch has the commit's message and its edits of existing files. The own
 # files are those of this repository that the commit adds; they stand at their
-# path in the tree, QEMU's below qemu/. A TREE is linux or qemu.
+# path in the tree, QEMU's below qemu/. What follows -PATH is without that one,
+# which another commit adds. A TREE is linux or qemu.
 #
 # The commits are made in the base's git repository in $CACHE, without a work
 # tree and with fixed dates: the same content always gets the same commit, and
@@ -50,6 +51,10 @@ entry_files() {
 	all=$(own_files "$1")
 	shift
 	for path in "$@"; do
+		if [[ $path == -* ]]; then
+			all=$(awk -v f="${path#-}" '$0 != f && index($0, f "/") != 1' <<<"$all")
+			continue
+		fi
 		grep -Fx -- "${path%/}" <<<"$all" || awk -v d="${path%/}/" 'index($0, d) == 1' <<<"$all"
 	done
 }
