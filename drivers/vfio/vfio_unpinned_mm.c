@@ -43,7 +43,7 @@ module_param_named(break_lock, vfio_unpinned_break_lock, bool, 0644);
 MODULE_PARM_DESC(break_lock, "TEST: show counters without their lock");
 bool vfio_unpinned_break_release;
 module_param_named(break_release, vfio_unpinned_break_release, bool, 0644);
-MODULE_PARM_DESC(break_release, "TEST: release no late pins of others for a new one");
+MODULE_PARM_DESC(break_release, "TEST: keep late pins whose mark is clear until the next bracket");
 bool vfio_unpinned_break_writeback;
 module_param_named(break_writeback, vfio_unpinned_break_writeback, bool, 0644);
 MODULE_PARM_DESC(break_writeback, "TEST: lose what devices have written");

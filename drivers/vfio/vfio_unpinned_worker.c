@@ -100,8 +100,6 @@ void vfio_unpinned_expect_release(struct vfio_unpinned_mm *unp)
 	const struct vfio_unpinned_stats *stats = &unp->stats;
 
 	lockdep_assert_held(&unp->lock);
-	if (vfio_unpinned_break_release)
-		return;
 	if (stats->late_pins > bm->limit ||
 	    (bm->budget && stats->held > bm->budget / 2))
 		vfio_unpinned_schedule(unp, 0);
@@ -457,7 +455,8 @@ static void unp_work(struct work_struct *work)
 	unp->stats.worker_runs++;
 	spin_unlock(&unp->lock);
 
-	vfio_unpinned_release_unmarked(unp);
+	if (!vfio_unpinned_break_release)
+		vfio_unpinned_release_unmarked(unp);
 	wait = unp_populate_marked(unp);
 
 	spin_lock(&unp->lock);
