@@ -197,11 +197,13 @@ cover_letter() {
 	mv "$2.tmp" "$2"
 }
 
-# lists_of SRC MAIL: the mailing lists that a patch goes to, by the tree's own
-# MAINTAINERS. People are for its sender to add.
+# lists_of TREE SRC MAIL: the mailing lists that a patch goes to, by the tree's own
+# MAINTAINERS. People are for its sender to add. The base's repository has no
+# history in which the commits of "Fixes:" could be looked up.
 lists_of() {
-	(cd "$1" && perl scripts/get_maintainer.pl --nogit --nogit-fallback --norolestats \
-		--no-m --no-r --l "$2")
+	local options=(--nogit --nogit-fallback --norolestats --no-m --no-r --l)
+	[[ $1 == qemu ]] || options+=(--nofixes)
+	(cd "$2" && perl scripts/get_maintainer.pl "${options[@]}" "$3")
 }
 
 # address MAIL: ends its header with what is on stdin as Cc.
@@ -212,15 +214,15 @@ address() {
 	mv "$1.tmp" "$1"
 }
 
-# address_mails SRC DIR: each to its lists, the cover letter to those of all.
+# address_mails TREE SRC DIR: each to its lists, the cover letter to those of all.
 address_mails() {
 	local mail
-	for mail in "$2"/0*-*.patch; do
+	for mail in "$3"/0*-*.patch; do
 		[[ $mail != */0000-* ]] || continue
-		lists_of "$1" "$mail" | tee -a "$2/lists" | address "$mail"
+		lists_of "$1" "$2" "$mail" | tee -a "$3/lists" | address "$mail"
 	done
-	sort -u "$2/lists" | address "$2/0000-cover-letter.patch"
-	rm "$2/lists"
+	sort -u "$3/lists" | address "$3/0000-cover-letter.patch"
+	rm "$3/lists"
 }
 
 # mail_series TREE DIR: the verb `series`: writes the mails into DIR.
@@ -239,5 +241,5 @@ mail_series() {
 		--abbrev=12 -o "$dir" "base..$head"
 	cover_letter "$tree" "$dir/0000-cover-letter.patch"
 	check_out "$src" "$head"
-	address_mails "$src" "$dir"
+	address_mails "$tree" "$src" "$dir"
 }
