@@ -759,10 +759,11 @@ static void test_gigantic(struct kunit *test)
 	/* It walks its records of pages past the end of a memory section. */
 	if (IS_ENABLED(CONFIG_PAGE_TABLE_CHECK))
 		kunit_skip(test, "page_table_check can't take 1 GiB");
-	page = alloc_contig_pages(PHYS_PFN(SZ_1G), GFP_KERNEL | __GFP_COMP,
-				  first_online_node, NULL);
+	page = alloc_contig_frozen_pages(PHYS_PFN(SZ_1G), GFP_KERNEL | __GFP_COMP,
+					 first_online_node, NULL);
 	if (!page)
 		kunit_skip(test, "no 1 GiB of memory in one piece");
+	init_page_count(page);
 	g.folio = page_folio(page);
 	g.mock->gigantic = g.folio;
 	__folio_set_swapbacked(g.folio);
@@ -777,7 +778,8 @@ static void test_gigantic(struct kunit *test)
 	g.mock->gigantic = NULL;
 	__folio_clear_hugetlb(g.folio);
 	__folio_clear_swapbacked(g.folio);
-	folio_put(g.folio);
+	if (folio_put_testzero(g.folio))
+		free_contig_frozen_range(folio_pfn(g.folio), PHYS_PFN(SZ_1G));
 }
 
 static struct kunit_case vfio_unpinned_cases[] = {
