@@ -21,6 +21,7 @@
 
 #define FREED_PAGES	64	/* more than a CPU's batch of pages holds back */
 #define FREED_WARNING	"iommu: Detected page leak!"
+#define MAKES_WARN	"makes the kernel warn: set VFIO_SELFTESTS_FREED"
 #define SYSLOG_ACTION_READ_ALL	3
 
 static bool set_parameter(const char *name, const char *value)
@@ -86,9 +87,16 @@ TEST_F_TIMEOUT(broken, flush, RIG_TIMEOUT_S)
 	struct rig *rig = &self->rig;
 
 	EXPECT_FALSE(stale_iotlb(rig, 0));
+	if (!getenv("VFIO_SELFTESTS_FREED")) {
+		TH_LOG("the rest " MAKES_WARN);
+		return;
+	}
 	ASSERT_TRUE(set_parameter("break_flush", "1"));
 	EXPECT_TRUE(stale_iotlb(rig, 1));
-	/* Teardown unmaps the range, and flushes it. */
+	/*
+	 * Teardown unmaps the range, and flushes it. A kernel that looks for missing
+	 * flushes warns all the same when the page is freed.
+	 */
 }
 
 struct bracket {
@@ -250,7 +258,7 @@ TEST(freed_hugetlb_page)
 	const char *missing;
 
 	if (!getenv("VFIO_SELFTESTS_FREED"))
-		SKIP(return, "makes the kernel warn: set VFIO_SELFTESTS_FREED");
+		SKIP(return, MAKES_WARN);
 	if (mem_free_pages(MEM_HUGETLB) < 4)
 		SKIP(return, "no hugetlb pages");
 	missing = rig_init(&rig, MEM_HUGETLB);
@@ -271,7 +279,7 @@ TEST(freed_pages)
 	const char *missing;
 
 	if (!getenv("VFIO_SELFTESTS_FREED"))
-		SKIP(return, "makes the kernel warn: set VFIO_SELFTESTS_FREED");
+		SKIP(return, MAKES_WARN);
 	missing = rig_init(&rig, MEM_ANON);
 	if (missing)
 		SKIP(return, "%s", missing);
