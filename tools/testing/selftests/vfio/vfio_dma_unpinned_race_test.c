@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -21,6 +22,7 @@
 #include <libvfio/memcg.h>
 #include <libvfio/settings.h>
 #include <libvfio/unpinned.h>
+#include <libvfio/vfio_group.h>
 
 #include "kselftest_harness.h"
 
@@ -40,8 +42,6 @@
 
 /* Kernel memory, charged or not, that may be left behind for other reasons */
 #define CHARGE_SLACK	(512L << 10)
-#define CHARGE_TRIES	100
-#define CHARGE_INTERVAL_US	(100 * 1000)
 #define GROWTH_KIB	2048
 
 struct race {
@@ -200,16 +200,22 @@ static void step_bracket(struct racer *racer)
 	}
 }
 
-/* The second device comes and goes. */
+/*
+ * The second device comes and goes. A process that is forked meanwhile would keep the
+ * device, and with it the group, if its BARs were mapped.
+ */
 static void step_attach(struct racer *racer)
 {
-	struct vfio_pci_device *device;
+	int group, device;
 
 	if (!device_missing(1, true)) {
-		device = vfio_pci_device_init(device_bdf[1],
-					      racer->race->rig.iommu);
+		group = vfio_group_open("pci", device_bdf[1]);
+		vfio_group_attach(group, racer->race->rig.iommu);
+		device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, device_bdf[1]);
+		VFIO_ASSERT_GE(device, 0);
 		usleep(below(racer, 20) * 1000);
-		vfio_pci_device_cleanup(device);
+		close(device);
+		close(group);
 	}
 	usleep(below(racer, 20) * 1000);
 }
@@ -370,24 +376,6 @@ static void wait_for_races(FIXTURE_DATA(race) * self, pid_t pid)
 	}
 }
 
-/*
- * Kernel memory that stays charged to the cgroup: some goes in a grace period or
- * by a worker, after the process has.
- */
-static s64 charge_left(const char *cgroup)
-{
-	s64 bytes = 0;
-	int n;
-
-	for (n = 0; n < CHARGE_TRIES; n++) {
-		bytes = memcg_get_key(cgroup, "memory.stat", "kernel");
-		if (bytes < CHARGE_SLACK)
-			break;
-		usleep(CHARGE_INTERVAL_US);
-	}
-	return bytes;
-}
-
 /* One process: it is killed, or it is told to stop, and ends by itself. */
 static void one_round(struct __test_metadata *_metadata,
 		      FIXTURE_DATA(race) * self, u64 round)
@@ -419,7 +407,8 @@ static void one_round(struct __test_metadata *_metadata,
 	ASSERT_EQ(left.pins, 0);
 	ASSERT_EQ(left.iommu_pages, 0);
 	if (self->cgroup)
-		ASSERT_LT(charge_left(self->cgroup), CHARGE_SLACK);
+		ASSERT_LT(memcg_kernel_left(self->cgroup, CHARGE_SLACK),
+			  CHARGE_SLACK);
 }
 
 TEST_F_TIMEOUT(race, and_kill, 60 * RIG_TIMEOUT_S)

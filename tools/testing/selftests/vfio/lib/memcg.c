@@ -13,6 +13,9 @@
 
 #include "cgroup_util.h"
 
+#define CHARGE_TRIES		100
+#define CHARGE_INTERVAL_US	(100 * 1000)
+
 static const char *memcg_root(void)
 {
 	static char root[PATH_MAX];
@@ -81,6 +84,20 @@ s64 memcg_get_key(const char *cgroup, const char *control, const char *key)
 	}
 	VFIO_ASSERT_NOT_NULL(line, "no %s in %s/%s", key, cgroup, control);
 	return atol(line + strlen(prefix));
+}
+
+s64 memcg_kernel_left(const char *cgroup, s64 bytes)
+{
+	s64 left = 0;
+	int n;
+
+	for (n = 0; n < CHARGE_TRIES; n++) {
+		left = memcg_get_key(cgroup, "memory.stat", "kernel");
+		if (left < bytes)
+			break;
+		usleep(CHARGE_INTERVAL_US);
+	}
+	return left;
 }
 
 char *memcg_join(void)

@@ -23,6 +23,11 @@ int memcg_reclaim(const char *cgroup, s64 bytes);
 s64 memcg_get(const char *cgroup, const char *control);
 /* A "key value" line, e.g. of memory.stat or memory.events. */
 s64 memcg_get_key(const char *cgroup, const char *control, const char *key);
+/*
+ * Wait, for a limited time, until less kernel memory than @bytes is charged: some goes
+ * in a grace period or by a worker, after the process has. Returns what is left.
+ */
+s64 memcg_kernel_left(const char *cgroup, s64 bytes);
 
 /* A new one for the calling process, which enters it, or NULL as memcg_create(). */
 char *memcg_join(void);
